@@ -1,0 +1,38 @@
+package proxy
+
+import (
+	"context"
+	"net"
+)
+
+// A Conn is a connection whose two directions can end separately: CloseWrite
+// ends the outgoing one and leaves the incoming one open.
+type Conn interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// A Class says how a stream is carried.
+type Class uint8
+
+const (
+	Mixed     Class = iota // shares lanes: HTTP and other small exchanges
+	Dedicated              // has a lane of its own: live video
+)
+
+// A Target names a service of a peer.
+type Target struct {
+	Peer    string // display name of the peer
+	Service string // name the peer exposes it under
+}
+
+// String returns PEER/SERVICE.
+func (t Target) String() string { return t.Peer + "/" + t.Service }
+
+// A Dialer opens a connection to a service of a remote peer. The caller closes
+// the connection. The answer of the peer may come after DialContext has
+// returned: then Read reports it. Errors for which a person can do something
+// are, or wrap, an [*Error].
+type Dialer interface {
+	DialContext(ctx context.Context, target Target, class Class) (Conn, error)
+}
