@@ -1,0 +1,54 @@
+# Peerway. `make help` lists the targets.
+GO      ?= go
+
+# The longest that all tests together may take, on two cores.
+TEST_TIMEOUT ?= 10m
+BENCH ?= .
+
+SYSTEMS = linux/amd64 linux/arm64 linux/arm darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: help build demo test lint bench cross clean tools
+
+help:
+	@echo "make build   the binary, into ./peerway"
+	@echo "make demo    everything on this machine, with a built-in camera and web site"
+	@echo "make test    vet, format check and all tests; as root on Debian it installs what they need"
+	@echo "make lint    vet and format check for every system, and go.mod in order"
+	@echo "make bench   measure the whole path and print a table (root, Linux)"
+	@echo "make cross   build and vet for every system"
+	@echo "make clean   remove what the other targets made"
+
+build:
+	$(GO) build -trimpath -o peerway ./cmd/peerway
+
+demo: build
+	./peerway demo
+
+test: tools
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+tools:
+	@bash integration/testdata/tools
+
+lint:
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) mod verify
+	$(GO) test -run 'TestImport|TestGoStatements|TestPackageComments|TestSizes|TestNo|TestExported' ./integration
+
+bench: tools
+	$(GO) test ./integration -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 20m
+
+cross:
+	@for system in $(SYSTEMS); do \
+		echo "$$system"; \
+		export CGO_ENABLED=0 GOOS=$${system%/*} GOARCH=$${system#*/}; \
+		$(GO) build -trimpath -o build/peerway-$$GOOS-$$GOARCH ./cmd/peerway && $(GO) vet ./... || exit 1; \
+	done
+
+clean:
+	rm -rf peerway build
