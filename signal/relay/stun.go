@@ -1,0 +1,100 @@
+package relay
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// The parts of STUN (RFC 8489) that a server needs which answers Binding
+// requests and nothing else.
+const (
+	stunHeader     = 20
+	stunCookie     = 0x2112A442
+	stunRequest    = 0x0001
+	stunSuccess    = 0x0101
+	stunError      = 0x0111
+	attrMapped     = 0x0020 // XOR-MAPPED-ADDRESS
+	attrErrorCode  = 0x0009
+	attrUnknown    = 0x000A
+	attrRequired   = 0x8000 // attributes below must be understood (section 14)
+	maxStunPacket  = 548    // what every path carries (section 6.1)
+	maxUnknownAttr = 4      // named in an error answer, so that it stays small
+)
+
+// AppendSTUN appends the answer to one packet from that address to dst. It
+// reports false for what deserves no answer: anything but a well-formed Binding
+// request. An answer exceeds its request by 24 bytes at most.
+func AppendSTUN(dst, packet []byte, from netip.AddrPort) ([]byte, bool) {
+	if len(packet) < stunHeader || len(packet) > maxStunPacket ||
+		binary.BigEndian.Uint16(packet) != stunRequest ||
+		binary.BigEndian.Uint32(packet[4:]) != stunCookie ||
+		int(binary.BigEndian.Uint16(packet[2:])) != len(packet)-stunHeader {
+		return dst, false
+	}
+	unknown, ok := unknownAttributes(packet[stunHeader:])
+	if !ok {
+		return dst, false
+	}
+	if len(unknown) > 0 {
+		return appendUnknown(dst, packet, unknown), true
+	}
+	return appendMapped(dst, packet, from), true
+}
+
+// unknownAttributes walks the attributes and returns the types of those that a
+// server must understand to answer, and this one does not. It reports false if
+// they are malformed.
+func unknownAttributes(b []byte) (unknown []uint16, ok bool) {
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return nil, false
+		}
+		kind := binary.BigEndian.Uint16(b)
+		size := (int(binary.BigEndian.Uint16(b[2:])) + 3) &^ 3
+		if size > len(b)-4 {
+			return nil, false
+		}
+		if kind < attrRequired && len(unknown) < maxUnknownAttr {
+			unknown = append(unknown, kind)
+		}
+		b = b[4+size:]
+	}
+	return unknown, true
+}
+
+func appendMapped(dst, request []byte, from netip.AddrPort) []byte {
+	addr := from.Addr().Unmap()
+	family, size := byte(1), 4
+	if addr.Is6() {
+		family, size = 2, 16
+	}
+	dst = appendHeader(dst, stunSuccess, 4+4+size, request)
+	dst = binary.BigEndian.AppendUint16(dst, attrMapped)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(4+size))
+	dst = append(dst, 0, family)
+	dst = binary.BigEndian.AppendUint16(dst, from.Port()^uint16(stunCookie>>16))
+	for i, b := range addr.AsSlice() {
+		dst = append(dst, b^request[4+i]) // the cookie, then the transaction id
+	}
+	return dst
+}
+
+func appendUnknown(dst, request []byte, unknown []uint16) []byte {
+	padded := (2*len(unknown) + 3) &^ 3
+	dst = appendHeader(dst, stunError, 4+4+4+padded, request)
+	dst = binary.BigEndian.AppendUint16(dst, attrErrorCode)
+	dst = binary.BigEndian.AppendUint16(dst, 4)
+	dst = append(dst, 0, 0, 4, 20) // 420 Unknown Attribute
+	dst = binary.BigEndian.AppendUint16(dst, attrUnknown)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(2*len(unknown)))
+	for _, kind := range unknown {
+		dst = binary.BigEndian.AppendUint16(dst, kind)
+	}
+	return append(dst, make([]byte, padded-2*len(unknown))...)
+}
+
+func appendHeader(dst []byte, kind uint16, size int, request []byte) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, kind)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(size))
+	return append(dst, request[4:stunHeader]...)
+}
