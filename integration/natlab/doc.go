@@ -1,0 +1,21 @@
+// Package natlab builds a small internet for tests out of network namespaces:
+// a public network 203.0.113.0/24 with a host for the signal server, and sites,
+// each a box that translates addresses in one of four ways with hosts behind
+// it. Programs run inside as they are; the kernel does the translating.
+//
+//	lab := natlab.New(t) // skips the test when not root
+//	home := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
+//	cmd := home.LAN.Command(ctx, "curl", "http://203.0.113.10/")
+//
+// A site may be joined to the public network by a [Wire], which delays, loses
+// and limits what passes, since many kernels come without netem.
+//
+// It is for Linux and for root. Elsewhere the package is empty.
+//
+// # Ownership
+//
+// A [Lab] owns its namespaces, its wires and every process inside. All of it is
+// gone when the test has ended, also after a failure. What a killed run left
+// behind is removed by the next [New], on any lab's behalf: names carry the id
+// of the process that made them.
+package natlab

@@ -1,0 +1,216 @@
+//go:build linux
+
+package natlab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	prefix     = "peerway-"   // of the names of all namespaces
+	namespaces = "/run/netns" // where ip(8) keeps them
+	bridge     = "public"     // the device that joins the public network
+
+	firstHost = 10  // 203.0.113.10: the signal host, then other public hosts
+	firstSite = 100 // 203.0.113.100: the first site, then the others
+)
+
+// A Lab is one public network with what is connected to it. Its methods fail
+// the test by themselves; they are for the goroutine of the test.
+type Lab struct {
+	// Signal is the public host 203.0.113.10.
+	Signal *Host
+
+	t     testing.TB
+	name  string // peerway-PID-N, begins the names of its namespaces
+	core  string // the namespace of the bridge
+	made  []string
+	wires []*Wire
+	hosts int
+	sites int
+}
+
+// New builds a lab with nothing but the signal host. The test is skipped if
+// this machine cannot do that. Everything that belongs to the lab is removed
+// when the test ends.
+func New(t testing.TB) *Lab {
+	t.Helper()
+	if reason := Unusable(); reason != "" {
+		t.Skip(reason)
+	}
+	removeStale()
+	l := &Lab{t: t}
+	t.Cleanup(l.remove)
+	l.claimName()
+	l.ip(l.core,
+		"link add name "+bridge+" type bridge forward_delay 0 stp_state 0",
+		"link set "+bridge+" up")
+	l.set(l.core, "bridge/bridge-nf-call-iptables", "0")
+	l.Signal = l.Host()
+	return l
+}
+
+// Unusable says why no lab can be built here, or is empty.
+func Unusable() string {
+	if os.Geteuid() != 0 {
+		return "only root may make network namespaces"
+	}
+	for _, tool := range []string{"ip", "nft"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return tool + " is missing: install iproute2 and nftables"
+		}
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return "this kernel has no TAP devices: " + err.Error()
+	}
+	return ""
+}
+
+// Host adds a host to the public network.
+func (l *Lab) Host() *Host {
+	l.t.Helper()
+	addr := netip.AddrFrom4([4]byte{203, 0, 113, byte(firstHost + l.hosts)})
+	h := &Host{lab: l, namespace: l.namespace(fmt.Sprintf("host%d", l.hosts)), addr: addr}
+	l.hosts++
+	l.plug(h.namespace, "eth0", addr)
+	return h
+}
+
+// plug connects a namespace to the public network with a device of that name.
+func (l *Lab) plug(namespace, device string, addr netip.Addr) {
+	l.t.Helper()
+	port := "to-" + lastPart(namespace)
+	l.ip(l.core,
+		"link add name "+port+" type veth peer name "+device+" netns "+namespace,
+		"link set "+port+" master "+bridge+" up")
+	l.ip(namespace,
+		"addr add "+addr.String()+"/24 dev "+device,
+		"link set "+device+" up")
+}
+
+// claimName finds a name that no other lab has and makes the first namespace.
+func (l *Lab) claimName() {
+	l.t.Helper()
+	for n := range 1000 {
+		l.name = fmt.Sprintf("%s%d-%d", prefix, os.Getpid(), n)
+		if _, err := os.Stat(filepath.Join(namespaces, l.name+"-core")); err == nil {
+			continue
+		}
+		l.core = l.namespace("core")
+		return
+	}
+	l.t.Fatal("natlab: no free name")
+}
+
+// namespace makes a namespace of this lab.
+func (l *Lab) namespace(role string) string {
+	l.t.Helper()
+	name := l.name + "-" + role
+	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+		l.t.Fatalf("natlab: add namespace %s: %v: %s", name, err, out)
+	}
+	l.made = append(l.made, name)
+	l.ip(name, "link set lo up")
+	return name
+}
+
+// ip runs lines of ip(8) inside a namespace, all in one process.
+func (l *Lab) ip(namespace string, lines ...string) {
+	l.t.Helper()
+	cmd := exec.Command("ip", "-n", namespace, "-batch", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		l.t.Fatalf("natlab: in %s: %v: %s\n%s", namespace, err, bytes.TrimSpace(out), strings.Join(lines, "\n"))
+	}
+}
+
+// set gives a network setting of a namespace a value. Settings that this kernel
+// does not know are left alone: bridges have some only while a module is loaded
+// that makes the packet filter see what they carry.
+func (l *Lab) set(namespace, setting, value string) {
+	l.t.Helper()
+	err := inside(namespace, func() error {
+		return os.WriteFile("/proc/sys/net/"+setting, []byte(value), 0o644)
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		l.t.Fatalf("natlab: set %s in %s: %v", setting, namespace, err)
+	}
+}
+
+// remove ends the processes of the lab, closes its wires and deletes its
+// namespaces, with every device in them.
+func (l *Lab) remove() {
+	for _, name := range l.made {
+		endProcesses(name)
+	}
+	for _, w := range l.wires {
+		w.close()
+	}
+	for _, name := range l.made {
+		if out, err := exec.Command("ip", "netns", "delete", name).CombinedOutput(); err != nil {
+			l.t.Errorf("natlab: delete namespace %s: %v: %s", name, err, out)
+		}
+	}
+}
+
+// endProcesses kills what runs inside a namespace and waits until it is gone.
+func endProcesses(namespace string) {
+	for range 100 {
+		pids := processes(namespace)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+		}
+		time.Sleep(10 * time.Millisecond) // there is no event for the end of a grandchild
+	}
+}
+
+// processes returns what runs inside a namespace. Ended processes that nobody
+// has waited for are not in any.
+func processes(namespace string) []int {
+	out, err := exec.Command("ip", "netns", "pids", namespace).Output()
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for field := range strings.FieldsSeq(string(out)) {
+		// A wire's thread is in a namespace for a moment: not ourselves.
+		if pid, err := strconv.Atoi(field); err == nil && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// removeStale deletes the namespaces of processes that are no more.
+func removeStale() {
+	entries, err := os.ReadDir(namespaces)
+	if err != nil {
+		return // there never was a namespace
+	}
+	for _, entry := range entries {
+		rest, ours := strings.CutPrefix(entry.Name(), prefix)
+		id, _, _ := strings.Cut(rest, "-")
+		pid, err := strconv.Atoi(id)
+		if !ours || err != nil || syscall.Kill(pid, 0) == nil {
+			continue
+		}
+		endProcesses(entry.Name())
+		_ = exec.Command("ip", "netns", "delete", entry.Name()).Run() // another run may be faster
+	}
+}
+
+func lastPart(name string) string { return name[strings.LastIndexByte(name, '-')+1:] }
