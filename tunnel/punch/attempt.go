@@ -1,0 +1,245 @@
+package punch
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/ice/v3"
+)
+
+// errClosed is what an attempt returns that has ended.
+var errClosed = fmt.Errorf("punch: attempt: %w", net.ErrClosed)
+
+// An Event is what an attempt reports: [Selected], [Lost] or [Failed].
+type Event interface{ event() }
+
+// Selected says that a check sent to Remote was answered from there by the
+// peer: packets pass in both directions. Another Selected may follow when a
+// better address was proven.
+type Selected struct {
+	Remote netip.AddrPort
+	RTT    time.Duration
+}
+
+// Lost says that nothing was heard on the selected path for 6 s, although it
+// was asked. It is the last event.
+type Lost struct{}
+
+// Failed says, in words for people, why no path was found. It is the last
+// event.
+type Failed struct{ Reason string }
+
+func (Selected) event() {}
+func (Lost) event()     {}
+func (Failed) event()   {}
+
+// An AttemptConfig is what the tunnel knows when an attempt begins.
+type AttemptConfig struct {
+	// Controlling is the role: true on exactly one side.
+	Controlling bool
+
+	// Mapped are addresses at which the socket can be reached from outside, as
+	// far as known: from Mapped, or opened at a router. More can be added.
+	Mapped []netip.AddrPort
+}
+
+// An Attempt is one run of ICE with one peer. Its methods may be called from
+// any goroutine. The caller closes it.
+type Attempt struct {
+	puncher *Puncher
+	port    *port
+	hosts   []netip.Addr
+	agent   *ice.Agent // set before ready is closed, like start
+	start   func(remote Description) error
+	events  chan Event
+	ready   chan struct{}
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	err     error // of run; read after work
+
+	mu        sync.Mutex
+	mapped    []netip.AddrPort
+	connected bool
+	offered   int // addresses of the peer that checks can be sent to
+	selected  netip.AddrPort
+}
+
+// Dial begins an attempt: Local describes this side at once, checks begin with
+// Connect. ctx bounds the opening, not the life, of the attempt.
+func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, error) {
+	hosts, err := p.hosts()
+	if err != nil {
+		return nil, fmt.Errorf("punch: addresses of this host: %w", err)
+	}
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a := &Attempt{
+		puncher: p,
+		hosts:   hosts,
+		port: &port{
+			puncher: p, ufrag: rand.Text()[:16], key: []byte(rand.Text()), controlling: config.Controlling,
+			listen:  p.listenAddresses(hosts, config.Mapped),
+			remotes: make(map[netip.AddrPort]*remote),
+		},
+		events: make(chan Event, 4),
+		ready:  make(chan struct{}),
+		cancel: cancel,
+	}
+	for _, m := range config.Mapped {
+		a.AddMapped(m)
+	}
+	failed := make(chan struct{})
+	a.work.Go(func() {
+		defer close(a.events)
+		if a.err = a.run(life); a.err != nil {
+			close(failed)
+		}
+	})
+	select {
+	case <-a.ready:
+		return a, nil
+	case <-failed:
+		cancel()
+		a.work.Wait()
+		return nil, fmt.Errorf("punch: %w", a.err)
+	case <-ctx.Done():
+		cancel()
+		a.work.Wait()
+		return nil, fmt.Errorf("punch: %w", context.Cause(ctx))
+	}
+}
+
+// listenAddresses returns the wildcard addresses of the families that this host
+// has. If it seems to have none, both are tried.
+func (p *Puncher) listenAddresses(hosts []netip.Addr, mapped []netip.AddrPort) []net.Addr {
+	var has [2]bool
+	for _, h := range hosts {
+		has[familyOf(h)] = true
+	}
+	for _, m := range mapped {
+		has[familyOf(m.Addr().Unmap())] = true
+	}
+	var listen []net.Addr
+	for family, wildcard := range []net.IP{net.IPv4zero.To4(), net.IPv6unspecified} {
+		if has[family] || has == [2]bool{} {
+			listen = append(listen, &net.UDPAddr{IP: wildcard, Port: int(p.config.Port)})
+		}
+	}
+	return listen
+}
+
+// run owns the port from the first to the last moment of the attempt.
+func (a *Attempt) run(life context.Context) error {
+	p := a.puncher
+	p.mu.Lock()
+	p.attempts[a.port.ufrag] = a.port
+	p.mu.Unlock()
+	defer a.port.Close()
+
+	err := a.check(life)
+	if err == nil {
+		<-life.Done() // it has ended, but Close has not been called
+	}
+	return err
+}
+
+// check owns the agent. It returns after the last event, when life ends, or
+// with an error before the attempt is ready.
+func (a *Attempt) check(life context.Context) error {
+	agent, err := newAgent(a.port)
+	if err != nil {
+		return err
+	}
+	defer agent.GracefulClose() // waits for the handlers below
+	working, stop := context.WithCancel(life)
+	defer stop() // frees them
+
+	states := make(chan ice.ConnectionState, 4)
+	pairs := make(chan netip.AddrPort, 4)
+	err = errors.Join(
+		agent.OnConnectionStateChange(func(s ice.ConnectionState) {
+			select {
+			case states <- s:
+			case <-working.Done():
+			}
+		}),
+		agent.OnSelectedCandidatePairChange(func(_, remote ice.Candidate) {
+			select {
+			case pairs <- addressOf(remote):
+			case <-working.Done():
+			}
+		}),
+		gather(life, agent),
+	)
+	if err != nil {
+		return err
+	}
+	a.agent = agent
+	stopped, done := context.WithCancel(life)
+	done()
+	a.start = func(remote Description) error { return start(stopped, agent, a.port.controlling, remote) }
+	close(a.ready)
+	a.watch(life, states, pairs)
+	return nil
+}
+
+// watch turns what the agent reports into events until the last one.
+func (a *Attempt) watch(life context.Context, states <-chan ice.ConnectionState, pairs <-chan netip.AddrPort) {
+	var answeredAt time.Time
+	ticker := time.NewTicker(confirmWithin / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-life.Done():
+			return
+		case remote := <-pairs:
+			ticker.Stop()
+			a.setSelected(remote)
+			a.emit(life, Selected{Remote: remote, RTT: a.port.rtt(remote)})
+		case s := <-states:
+			a.puncher.log.Debug("ice state", "state", s.String(), "remote", a.Remote())
+			if s == ice.ConnectionStateDisconnected || s == ice.ConnectionStateFailed {
+				a.emit(life, a.ending())
+				return
+			}
+		case now := <-ticker.C:
+			// The library would repeat a nomination that nobody answers until
+			// the attempt ends.
+			if answeredAt.IsZero() && a.port.tally().answered > 0 {
+				answeredAt = now
+			}
+			if !answeredAt.IsZero() && now.Sub(answeredAt) >= confirmWithin {
+				a.emit(life, a.ending())
+				return
+			}
+		}
+	}
+}
+
+func (a *Attempt) emit(life context.Context, e Event) {
+	select {
+	case a.events <- e:
+	case <-life.Done():
+	}
+}
+
+// ending is the event for the end of what was reached until now.
+func (a *Attempt) ending() Event {
+	if a.Remote().IsValid() {
+		return Lost{}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Failed{Reason: reason(a.port.tally(), a.offered, a.mapped)}
+}
+
+func (a *Attempt) setSelected(remote netip.AddrPort) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.selected = remote
+}

@@ -1,0 +1,122 @@
+package punch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/pion/stun/v3"
+)
+
+// errNoAnswer ends a STUN request that nobody answered.
+var errNoAnswer = errors.New("no answer: is UDP blocked?")
+
+const (
+	// firstWait is how long the first packet of a request waits for its answer.
+	// Each further one waits twice as long: 3.1 s for all.
+	firstWait = 100 * time.Millisecond
+	maxSends  = 5
+
+	// mappingLife bounds how long an answer is believed. NATs are known to
+	// forget a mapping after 30 s without a packet.
+	mappingLife = 20 * time.Second
+	maxMappings = 32
+)
+
+// A mapping is what a STUN server said, and when.
+type mapping struct {
+	addr netip.AddrPort
+	at   time.Time
+}
+
+// Mapped asks a STUN server under which address it sees the shared socket. An
+// answer less than 20 s old is returned at once. ctx bounds the wait, which is
+// 3.1 s at most. Servers may be asked at the same time: the answers of a NAT
+// that gives every destination its own port differ, and are all worth telling
+// the peer.
+func (p *Puncher) Mapped(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
+	server = unmap(server)
+	now := time.Now()
+	p.mu.Lock()
+	known, ok := p.mapped[server]
+	p.mu.Unlock()
+	if ok && now.Sub(known.at) < mappingLife {
+		return known.addr, nil
+	}
+	addr, err := p.ask(ctx, server)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("punch: stun server %s: %w", server, err)
+	}
+	p.remember(server, mapping{addr, time.Now()})
+	return addr, nil
+}
+
+// Forget makes the next Mapped ask again: call it when the network changed.
+func (p *Puncher) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.mapped)
+}
+
+// remember stores what a server said in the place of the oldest answer.
+func (p *Puncher) remember(server netip.AddrPort, m mapping) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.mapped[server]; !ok && len(p.mapped) >= maxMappings {
+		var oldest netip.AddrPort
+		for s, other := range p.mapped {
+			if !oldest.IsValid() || other.at.Before(p.mapped[oldest].at) {
+				oldest = s
+			}
+		}
+		delete(p.mapped, oldest)
+	}
+	p.mapped[server] = m
+}
+
+// ask runs one STUN transaction with retransmission.
+func (p *Puncher) ask(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
+	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	answer := make(chan message, 1) // one: the exchange is removed before the answer is sent
+	p.mu.Lock()
+	p.exchange[request.TransactionID] = exchange{to: server, sentAt: time.Now(), answer: answer}
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.exchange, request.TransactionID)
+		p.mu.Unlock()
+	}()
+
+	var sendErr error
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for sends, wait := 0, firstWait; ; {
+		select {
+		case m := <-answer:
+			if m.class != classSuccess || !usable(m.mapped) {
+				return netip.AddrPort{}, errors.New("the answer holds no address")
+			}
+			return m.mapped, nil
+		case <-ctx.Done():
+			return netip.AddrPort{}, context.Cause(ctx)
+		case <-timer.C:
+		}
+		if sends == maxSends {
+			if sendErr != nil {
+				return netip.AddrPort{}, sendErr
+			}
+			return netip.AddrPort{}, errNoAnswer
+		}
+		// An error of one send may be over at the next, as when a network is
+		// just coming up.
+		sendErr = p.config.Write(request.Raw, server)
+		sends++
+		timer.Reset(wait)
+		wait *= 2
+	}
+}

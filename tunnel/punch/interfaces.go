@@ -1,0 +1,151 @@
+package punch
+
+import (
+	"cmp"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// hosts returns the addresses of this host that an attempt offers, best first.
+// An empty result is no error: mapped addresses may do.
+func (p *Puncher) hosts() ([]netip.Addr, error) {
+	list := p.config.Interfaces
+	if list == nil {
+		list = systemAddresses
+	}
+	addrs, err := list()
+	if err != nil {
+		return nil, err
+	}
+	return selectHosts(addrs, p.config.AllowLoopback), nil
+}
+
+// selectHosts drops what a peer cannot use, what is there twice, loopback
+// addresses unless there is nothing else or they are allowed, and the end of a
+// list that is too long.
+func selectHosts(addrs []netip.Addr, loopback bool) []netip.Addr {
+	var hosts []netip.Addr
+	for _, a := range addrs {
+		a = a.Unmap()
+		if usable(netip.AddrPortFrom(a, 1)) && !slices.Contains(hosts, a) {
+			hosts = append(hosts, a)
+		}
+	}
+	if !loopback && slices.ContainsFunc(hosts, func(a netip.Addr) bool { return !a.IsLoopback() }) {
+		hosts = slices.DeleteFunc(hosts, netip.Addr.IsLoopback)
+	}
+	var v4, v6 int
+	return slices.DeleteFunc(hosts, func(a netip.Addr) bool {
+		if a.Is4() {
+			v4++
+			return v4 > maxHosts
+		}
+		v6++
+		return v6 > maxHosts
+	})
+}
+
+// A networkInterface is what ranking needs to know of a [net.Interface].
+type networkInterface struct {
+	name  string
+	up    bool
+	addrs []netip.Addr
+}
+
+// systemAddresses returns the addresses of the system's interfaces, ranked.
+func systemAddresses() ([]netip.Addr, error) {
+	found, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var interfaces []networkInterface
+	for _, f := range found {
+		addrs, err := f.Addrs()
+		if err != nil {
+			continue // it was removed a moment ago
+		}
+		i := networkInterface{name: f.Name, up: f.Flags&net.FlagUp != 0}
+		for _, a := range addrs {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				i.addrs = append(i.addrs, prefix.Addr())
+			}
+		}
+		interfaces = append(interfaces, i)
+	}
+	// Connecting a UDP socket sends nothing: the kernel only looks up the route
+	// and so tells which address it would send from.
+	return rank(interfaces, sourceFor("udp4", "192.0.2.1:9"), sourceFor("udp6", "[2001:db8::1]:9")), nil
+}
+
+// sourceFor returns the address that the system would send from, or the zero
+// Addr if there is no route.
+func sourceFor(network, to string) netip.Addr {
+	conn, err := net.Dial(network, to)
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}
+
+// rank orders the addresses of interfaces: the sources of the default routes,
+// other addresses of their interfaces, the rest, tunnels, and loopback.
+// Interfaces of containers and virtual machines are left out unless a default
+// route leads through them: peers elsewhere cannot reach them, and there can be
+// dozens.
+func rank(interfaces []networkInterface, sources ...netip.Addr) []netip.Addr {
+	type ranked struct {
+		addr netip.Addr
+		rank int
+	}
+	var all []ranked
+	for _, i := range interfaces {
+		isSource := func(a netip.Addr) bool { return slices.Contains(sources, a) }
+		isDefault := slices.ContainsFunc(i.addrs, isSource)
+		if !i.up || !isDefault && hasPrefix(i.name, virtualNames()) {
+			continue
+		}
+		for _, a := range i.addrs {
+			r := ranked{a, 2}
+			switch {
+			case a.IsLoopback():
+				r.rank = 4
+			case hasPrefix(i.name, tunnelNames()):
+				r.rank = 3
+			case isSource(a):
+				r.rank = 0
+			case isDefault:
+				r.rank = 1
+			}
+			all = append(all, r)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	addrs := make([]netip.Addr, len(all))
+	for i, r := range all {
+		addrs[i] = r.addr
+	}
+	return addrs
+}
+
+// virtualNames are how interfaces between the host and its containers or
+// virtual machines are called.
+func virtualNames() []string {
+	return []string{
+		"docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "cilium", "kube-",
+		"vmnet", "vboxnet", "lxc", "lxd", "podman", "vethernet", "virtualbox", "vmware", "bridge10",
+	}
+}
+
+// tunnelNames are how interfaces are called that wrap packets again: they work,
+// with less room in each packet.
+func tunnelNames() []string {
+	return []string{"tailscale", "wg", "tun", "tap", "utun", "ppp", "zt", "nebula", "ipsec"}
+}
+
+func hasPrefix(name string, prefixes []string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}

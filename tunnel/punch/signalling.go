@@ -1,0 +1,138 @@
+package punch
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pion/ice/v3"
+)
+
+// Local describes this side for the peer: the addresses of the host and the
+// mapped ones known by now.
+func (a *Attempt) Local() Description {
+	d := Description{Ufrag: a.port.ufrag, Pwd: string(a.port.key)}
+	for i, h := range a.hosts {
+		d.Candidates = append(d.Candidates, newCandidate(netip.AddrPortFrom(h, a.puncher.config.Port), false, i).String())
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, m := range a.mapped {
+		d.Candidates = append(d.Candidates, newCandidate(m, true, i).String())
+	}
+	return d
+}
+
+// AddMapped adds an address at which the socket can be reached from outside and
+// returns the candidates to send to the peer: none if it has them already.
+func (a *Attempt) AddMapped(addr netip.AddrPort) []string {
+	addr = unmap(addr)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !usable(addr) || len(a.mapped) >= maxMapped || slices.Contains(a.mapped, addr) ||
+		addr.Port() == a.puncher.config.Port && slices.Contains(a.hosts, addr.Addr()) {
+		return nil
+	}
+	a.mapped = append(a.mapped, addr)
+	return []string{newCandidate(addr, true, len(a.mapped)-1).String()}
+}
+
+// Connect starts the checks towards the peer that remote describes. It does not
+// wait; Events tells the rest. It may be called once.
+func (a *Attempt) Connect(remote Description) error {
+	if err := remote.Validate(); err != nil {
+		return fmt.Errorf("punch: connect: %w", err)
+	}
+	a.mu.Lock()
+	again := a.connected
+	a.connected = true
+	a.mu.Unlock()
+	if again {
+		return errors.New("punch: connect: called twice")
+	}
+	p := a.puncher
+	p.mu.Lock()
+	a.port.remoteKey = []byte(remote.Pwd)
+	p.mu.Unlock()
+	if err := a.start(remote); err != nil {
+		return errClosed // the library has no other reason
+	}
+	return a.AddRemote(remote.Candidates)
+}
+
+// AddRemote adds candidates that the peer sent later. Those that this host
+// cannot use, has already, or are too many are skipped.
+func (a *Attempt) AddRemote(candidates []string) error {
+	if err := validateCandidates(candidates); err != nil {
+		return fmt.Errorf("punch: add candidates: %w", err)
+	}
+	for _, text := range candidates {
+		c, err := parseCandidate(text)
+		if err != nil || !a.wants(c.addr) {
+			continue
+		}
+		lib, err := c.forLibrary()
+		if err != nil {
+			continue
+		}
+		if err := a.agent.AddRemoteCandidate(lib); err != nil {
+			return errClosed
+		}
+	}
+	return nil
+}
+
+// wants reports whether checks should be sent to an address that the peer
+// signalled, and counts it.
+func (a *Attempt) wants(addr netip.AddrPort) bool {
+	ip := addr.Addr()
+	if ip.IsLoopback() && !a.puncher.config.AllowLoopback && !slices.ContainsFunc(a.hosts, netip.Addr.IsLoopback) {
+		return false
+	}
+	p := a.puncher
+	p.mu.Lock()
+	r := a.port.admit(addr)
+	ok := !a.port.closed && a.port.links[familyOf(ip)] != nil && r != nil && !r.signalled
+	if ok {
+		r.signalled = true
+	}
+	p.mu.Unlock()
+	if ok {
+		a.mu.Lock()
+		a.offered++
+		a.mu.Unlock()
+	}
+	return ok
+}
+
+// Events returns the channel of events, the last of which is Lost or Failed. It
+// is closed by Close, after the release.
+func (a *Attempt) Events() <-chan Event { return a.events }
+
+// Remote returns the selected address, or the zero AddrPort.
+func (a *Attempt) Remote() netip.AddrPort {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.selected
+}
+
+// RTT returns the smoothed round trip time of the selected path, or 0. It is
+// measured with every check, at least each 4 s.
+func (a *Attempt) RTT() time.Duration { return a.port.rtt(a.Remote()) }
+
+// Close ends the attempt and returns after the release: the shared socket is
+// not used for it any more. It may be called again.
+func (a *Attempt) Close() {
+	a.cancel()
+	a.work.Wait()
+}
+
+func addressOf(c ice.Candidate) netip.AddrPort {
+	ip, err := netip.ParseAddr(c.Address())
+	if err != nil { // the library made it of an address
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(c.Port()))
+}
