@@ -1,0 +1,107 @@
+package pathsock
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"golang.org/x/sys/unix"
+)
+
+// controlSpace has room for the control messages of one send or one receive:
+// segment size, ECN, and on receive what QUIC has asked the kernel for.
+const controlSpace = 128
+
+// parseControl reads the control messages that QUIC wrote for the fictitious
+// address of a peer. Malformed input yields what came before the fault.
+func parseControl(oob []byte) (c control) {
+	for {
+		level, kind, body, rest, ok := nextMessage(oob)
+		if !ok {
+			return c
+		}
+		switch {
+		case level == unix.SOL_UDP && kind == unix.UDP_SEGMENT && len(body) >= 2:
+			c.segment = int(binary.NativeEndian.Uint16(body))
+		case level == unix.SOL_UDP && kind == unix.UDP_GRO && len(body) >= 4:
+			c.segment = int(int32(binary.NativeEndian.Uint32(body)))
+		case level == unix.IPPROTO_IP && kind == unix.IP_TOS && len(body) >= 1:
+			c.ecn = body[0] & ecnMask
+		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_TCLASS && len(body) >= 4:
+			c.ecn = byte(binary.NativeEndian.Uint32(body)) & ecnMask
+		}
+		oob = rest
+	}
+}
+
+const ecnMask = 0x03 // RFC 3168: the low two bits of the traffic class
+
+// appendControl writes the control messages of c for a real address.
+func appendControl(b []byte, c control, is4 bool) []byte {
+	if c.segment > 0 {
+		b = appendHeader(b, 2, unix.SOL_UDP, unix.UDP_SEGMENT)
+		b = binary.NativeEndian.AppendUint16(b, uint16(c.segment))
+		b = pad(b)
+	}
+	switch {
+	case c.ecn == 0:
+	case is4: // also for an IPv4 address on an IPv6 socket
+		b = appendHeader(b, 4, unix.IPPROTO_IP, unix.IP_TOS)
+		b = binary.NativeEndian.AppendUint32(b, uint32(c.ecn))
+		b = pad(b)
+	default:
+		b = appendHeader(b, 4, unix.IPPROTO_IPV6, unix.IPV6_TCLASS)
+		b = binary.NativeEndian.AppendUint32(b, uint32(c.ecn))
+		b = pad(b)
+	}
+	return b
+}
+
+// putECN writes the ECN field of a received packet for QUIC, and returns the
+// size of what it wrote.
+func putECN(oob []byte, ecn byte) int {
+	if ecn == 0 || len(oob) < unix.CmsgSpace(4) {
+		return 0
+	}
+	b := appendHeader(oob[:0], 4, unix.IPPROTO_IPV6, unix.IPV6_TCLASS)
+	return len(pad(binary.NativeEndian.AppendUint32(b, uint32(ecn))))
+}
+
+// nextMessage takes the first control message off b (cmsg(3)).
+func nextMessage(b []byte) (level, kind int32, body, rest []byte, ok bool) {
+	if len(b) < unix.SizeofCmsghdr {
+		return 0, 0, nil, nil, false
+	}
+	var size uint64
+	if bits.UintSize == 64 {
+		size = binary.NativeEndian.Uint64(b)
+	} else {
+		size = uint64(binary.NativeEndian.Uint32(b))
+	}
+	if size < unix.SizeofCmsghdr || size > uint64(len(b)) {
+		return 0, 0, nil, nil, false
+	}
+	level = int32(binary.NativeEndian.Uint32(b[unix.SizeofCmsghdr-8:]))
+	kind = int32(binary.NativeEndian.Uint32(b[unix.SizeofCmsghdr-4:]))
+	body = b[unix.CmsgLen(0):max(int(size), unix.CmsgLen(0))]
+	rest = b[min(len(b), unix.CmsgSpace(len(body))):]
+	return level, kind, body, rest, true
+}
+
+// appendHeader begins a control message with a body of n bytes.
+func appendHeader(b []byte, n int, level, kind uint32) []byte {
+	if bits.UintSize == 64 {
+		b = binary.NativeEndian.AppendUint64(b, uint64(unix.CmsgLen(n)))
+	} else {
+		b = binary.NativeEndian.AppendUint32(b, uint32(unix.CmsgLen(n)))
+	}
+	b = binary.NativeEndian.AppendUint32(b, level)
+	return binary.NativeEndian.AppendUint32(b, kind)
+}
+
+// pad ends a control message, so that another one may follow.
+func pad(b []byte) []byte {
+	for len(b)%(bits.UintSize/8) != 0 {
+		b = append(b, 0)
+	}
+	return b
+}

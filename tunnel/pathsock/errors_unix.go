@@ -1,0 +1,33 @@
+//go:build unix
+
+package pathsock
+
+import (
+	"errors"
+	"syscall"
+)
+
+// transient reports whether reading may go on after err.
+func transient(err error) bool {
+	return oneOf(err, syscall.EINTR, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ENETUNREACH,
+		syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.EMSGSIZE)
+}
+
+// congested reports whether a send failed because a queue was full.
+func congested(err error) bool {
+	return oneOf(err, syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN)
+}
+
+// segmentRefused reports whether err can mean that a packet would be taken
+// where a batch is not: EIO without checksum offload, EINVAL on some virtual
+// devices and where a packet of the batch is larger than the MTU.
+func segmentRefused(err error) bool { return oneOf(err, syscall.EIO, syscall.EINVAL) }
+
+func oneOf(err error, codes ...syscall.Errno) bool {
+	for _, code := range codes {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,212 @@
+package pathsock
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/net/ipv4"
+)
+
+// A datagram is what the kernel gave in one piece: one packet, or with GRO
+// several of one size from one source, the last of which may be shorter.
+type datagram struct {
+	data    []byte // shrinks as packets are handed over
+	from    netip.AddrPort
+	segment int // size of a packet; 0 means data is one
+	ecn     byte
+	peer    *Peer // nil for a stranger
+}
+
+// cut takes the first packet off d.
+func (d *datagram) cut() (packet []byte) {
+	n := len(d.data)
+	if d.segment > 0 {
+		n = min(n, d.segment)
+	}
+	packet, d.data = d.data[:n:n], d.data[n:]
+	return packet
+}
+
+// packets returns how many packets are left in d.
+func (d *datagram) packets() int {
+	if d.segment <= 0 {
+		return 1
+	}
+	return (len(d.data) + d.segment - 1) / d.segment
+}
+
+// A receiver gets datagrams from the kernel.
+type receiver interface {
+	// receive returns what has arrived, valid until the next call. It calls
+	// wait before it blocks and does not block if that reports false; it may
+	// then return nothing.
+	receive(wait func() bool) ([]datagram, error)
+}
+
+// reader is the state of the one goroutine that reads.
+type reader struct {
+	from     receiver
+	received []datagram // from the kernel, not handed over yet
+	injected []*packet  // from the queue; those before handed are handed over
+	handed   int
+	waiting  func() bool // Socket.wait, bound once
+	one      [1]ipv4.Message
+}
+
+// ReadBatch fills ms with the next QUIC packets of known peers, each under its
+// peer's fictitious address, and blocks until there is one. A packet's ECN
+// field is in its OOB, as an IPv6 control message. It returns an error only
+// when reading is over: the socket is closed, or the read deadline has passed.
+func (s *Socket) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
+	if len(ms) == 0 {
+		return 0, nil
+	}
+	for {
+		n := s.handOverReceived(ms)
+		n += s.handOverInjected(ms[n:])
+		if n > 0 {
+			return n, nil
+		}
+		if err := s.fetch(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// ReadFrom reads one packet like ReadBatch, for a QUIC that does not know
+// batches.
+func (s *Socket) ReadFrom(b []byte) (int, net.Addr, error) {
+	ms := s.reader.one[:]
+	ms[0].Buffers = append(ms[0].Buffers[:0], b)
+	if _, err := s.ReadBatch(ms, 0); err != nil {
+		return 0, nil, err
+	}
+	return ms[0].N, ms[0].Addr, nil
+}
+
+// ReadMsgUDP is ReadFrom: it reports no control messages.
+func (s *Socket) ReadMsgUDP(b, _ []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
+	n, from, err := s.ReadFrom(b)
+	if err != nil {
+		return 0, 0, 0, nil, err
+	}
+	return n, 0, 0, from.(*net.UDPAddr), nil
+}
+
+// fetch gets more packets, from the relays first and then from the kernel, so
+// that neither waits for the other. Both are empty when it is called.
+func (s *Socket) fetch() error {
+	r := &s.reader
+	if !s.in.empty() {
+		r.injected, r.handed = s.in.take(r.injected), 0
+	}
+	if r.waiting == nil {
+		r.waiting = s.wait
+	}
+	received, err := r.from.receive(r.waiting)
+	s.parked.Store(false)
+	switch {
+	case err == nil:
+		r.received = received
+		s.account(received)
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if s.awoken() {
+			return err
+		}
+		return nil
+	case transient(err):
+		return nil
+	}
+	return err
+}
+
+// wait reports whether the reader may block. After it has, wake ends it.
+func (s *Socket) wait() bool {
+	if s.reader.handed < len(s.reader.injected) {
+		return false
+	}
+	s.parked.Store(true)
+	if s.in.empty() { // after parked, as push comes before the look at parked
+		return true
+	}
+	s.parked.Store(false)
+	return false
+}
+
+// account finds out whose the datagrams are, and counts them.
+func (s *Socket) account(received []datagram) {
+	if len(received) == 0 {
+		return
+	}
+	now := s.now()
+	for i := range received {
+		d := &received[i]
+		d.peer = s.tables.source(d.from)
+		if d.peer == nil || !isQUIC(d.data) {
+			continue
+		}
+		count := &d.peer.received
+		count.bytes.Add(uint64(len(d.data)))
+		count.direct.Add(uint64(d.packets()))
+		count.heardDirect.Store(now)
+	}
+}
+
+// handOverReceived fills ms with packets from the kernel and gives STUN its
+// own. It returns how many it filled.
+func (s *Socket) handOverReceived(ms []ipv4.Message) (n int) {
+	r := &s.reader
+	for n < len(ms) && len(r.received) > 0 {
+		d := &r.received[0]
+		if len(d.data) == 0 {
+			r.received = r.received[1:]
+			continue
+		}
+		packet := d.cut()
+		switch {
+		case !isQUIC(packet):
+			if s.stun != nil {
+				s.stun(packet, d.from)
+			}
+		case d.peer == nil:
+			s.strangers.Add(1)
+		case put(&ms[n], packet, d.peer, d.ecn):
+			n++
+		}
+	}
+	return n
+}
+
+// handOverInjected fills ms with packets from relays.
+func (s *Socket) handOverInjected(ms []ipv4.Message) (n int) {
+	r := &s.reader
+	for n < len(ms) && r.handed < len(r.injected) {
+		k := r.injected[r.handed]
+		if !k.peer.closed.Load() && put(&ms[n], k.bytes(), k.peer, 0) {
+			n++
+		}
+		s.in.release(k)
+		r.injected[r.handed] = nil
+		r.handed++
+	}
+	return n
+}
+
+// put copies a packet into m, unless it is larger than any packet of QUIC.
+func put(m *ipv4.Message, packet []byte, from *Peer, ecn byte) bool {
+	if len(packet) > len(m.Buffers[0]) {
+		return false
+	}
+	m.N = copy(m.Buffers[0], packet)
+	m.NN = putECN(m.OOB, ecn)
+	m.Addr = from.addr
+	m.Flags = 0
+	return true
+}
+
+// isQUIC tells QUIC from STUN: the first two bits of a QUIC packet are not
+// both zero (RFC 9443).
+func isQUIC(packet []byte) bool { return len(packet) > 0 && packet[0]&0xc0 != 0 }
