@@ -1,0 +1,264 @@
+package camera
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+
+	"peerway/proxy"
+	"peerway/rtsp/wire"
+)
+
+const (
+	writeWithin    = 5 * time.Second // one write to the camera
+	farewellWithin = 2 * time.Second // answer of the camera to TEARDOWN
+)
+
+// An Upstream is a connection to a camera. It owns the connection.
+type Upstream struct {
+	conn net.Conn
+
+	mu       sync.Mutex // guards dialogue, and keeps writes to conn in its order
+	dialogue *dialogue
+}
+
+// Close closes the connection to the camera. It may be called again.
+func (u *Upstream) Close() error { return u.conn.Close() }
+
+// Splice carries a gateway's conversation with the camera until one of the two
+// ends it or ctx is done. Then the camera is told with TEARDOWN, unless the
+// gateway has done that, and gets 2 s to answer. Splice borrows stream: it ends
+// its outgoing direction but does not close it. It may be called once.
+func (u *Upstream) Splice(ctx context.Context, stream proxy.Conn) error {
+	s := &splice{Upstream: u, stream: stream, out: bufio.NewWriterSize(stream, 32<<10)}
+	var answers sync.WaitGroup
+	defer answers.Wait()
+
+	stop := context.AfterFunc(ctx, func() { stream.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	var heard error
+	answers.Go(func() {
+		heard = s.answers()
+		stream.CloseWrite()
+		s.hangUp()
+	})
+	asked := s.requests()
+	u.farewell()
+	answers.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(asked, io.EOF) || errors.Is(asked, os.ErrDeadlineExceeded) {
+		asked = nil // the gateway is done, or answers ended and says why
+	}
+	if errors.Is(heard, os.ErrDeadlineExceeded) {
+		heard = nil // silence after the farewell
+	}
+	return errors.Join(asked, heard)
+}
+
+// splice is the state of one call of Splice.
+type splice struct {
+	*Upstream
+	stream proxy.Conn
+
+	outMu sync.Mutex // guards out
+	out   *bufio.Writer
+}
+
+// requests carries the gateway's messages to the camera until the gateway ends.
+func (s *splice) requests() error {
+	in := wire.NewReader(s.stream)
+	for {
+		part, err := in.Next()
+		if err != nil {
+			return err
+		}
+		if part.Frame != nil {
+			err = s.toCamera(func(d *dialogue) []byte {
+				if d.session == "" {
+					return nil // there is no channel yet
+				}
+				return part.Frame
+			})
+		} else {
+			err = s.request(part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *splice) request(part wire.Part) (err error) {
+	var refused []byte
+	sent := s.toCamera(func(d *dialogue) (out []byte) {
+		out, refused, err = d.ask(part.Head, part.Body)
+		return out
+	})
+	if err != nil {
+		return err
+	}
+	if refused != nil {
+		return s.toGateway(true, refused)
+	}
+	return sent
+}
+
+// hangUp ends requests.
+func (s *splice) hangUp() { s.stream.SetReadDeadline(time.Unix(1, 0)) }
+
+// answers carries the camera's messages and media to the gateway until the
+// camera ends or has answered TEARDOWN. When the gateway takes no more, answers
+// goes on to listen for that answer: a connection that is closed with unread
+// data in it is reset, and a reset may overtake the TEARDOWN.
+func (s *splice) answers() error {
+	in := wire.NewReader(s.conn)
+	var deaf error // of the gateway
+	for over := false; !over; {
+		part, err := in.Next()
+		if err != nil {
+			s.toGateway(true, nil)
+			return cmp.Or(deaf, fmt.Errorf("the camera: %w", err))
+		}
+		out, flush := part.Frame, in.Buffered() == 0
+		if part.Frame == nil {
+			if out, over, err = s.answer(part); err != nil {
+				return err
+			}
+			flush = true
+		}
+		if deaf == nil {
+			if deaf = s.toGateway(flush, out); deaf != nil {
+				s.hangUp()
+			}
+		}
+	}
+	return deaf
+}
+
+// answer translates a message of the camera and sends it what is due. It
+// reports whether the session is over.
+func (s *splice) answer(part wire.Part) (toGateway []byte, over bool, err error) {
+	sent := s.toCamera(func(d *dialogue) (toCamera []byte) {
+		toGateway, toCamera, err = d.hear(part.Head, part.Body)
+		over = d.over
+		return toCamera
+	})
+	return toGateway, over, cmp.Or(err, sent)
+}
+
+// toGateway writes to the stream. Frames are gathered until no more of them
+// wait: a picture of many packets leaves in one write.
+func (s *splice) toGateway(flush bool, p []byte) error {
+	s.outMu.Lock()
+	defer s.outMu.Unlock()
+	if _, err := s.out.Write(p); err != nil {
+		return err
+	}
+	if !flush {
+		return nil
+	}
+	return s.out.Flush()
+}
+
+// toCamera writes what say returns. The dialogue is locked while it is sent, so
+// that requests arrive in the order of their numbers.
+func (u *Upstream) toCamera(say func(*dialogue) []byte) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	out := say(u.dialogue)
+	if len(out) == 0 {
+		return nil
+	}
+	u.conn.SetWriteDeadline(time.Now().Add(writeWithin))
+	if _, err := u.conn.Write(out); err != nil {
+		return fmt.Errorf("the camera: %w", err)
+	}
+	return nil
+}
+
+// farewell sends the TEARDOWN that is missing and bounds the wait for the last
+// answer.
+func (u *Upstream) farewell() {
+	var waiting bool
+	err := u.toCamera(func(d *dialogue) []byte {
+		last := d.teardown()
+		waiting = d.tearing && !d.over
+		return last
+	})
+	until := time.Now()
+	if waiting && err == nil {
+		until = until.Add(farewellWithin)
+	}
+	u.conn.SetReadDeadline(until)
+}
+
+// probe asks the camera for its description, as Check needs it. The caller has
+// set a deadline.
+func (u *Upstream) probe() error {
+	in := wire.NewReader(u.conn)
+	for _, method := range []base.Method{base.Options, base.Describe} {
+		res, err := u.ask(in, method)
+		switch {
+		case err != nil:
+			return err
+		case res.StatusCode == base.StatusOK && method == base.Describe:
+			if len(u.dialogue.controls.tracks) == 0 {
+				return errors.New("the camera describes a stream without tracks")
+			}
+		case res.StatusCode == base.StatusOK:
+		case method == base.Options && res.StatusCode != base.StatusUnauthorized:
+			// not every camera knows it
+		default:
+			return errors.New(strings.Join(res.Header[ReasonHeader], " "))
+		}
+	}
+	return nil
+}
+
+// ask makes a request of its own and waits for the answer.
+func (u *Upstream) ask(in *wire.Reader, method base.Method) (*base.Response, error) {
+	request, _ := base.Request{Method: method, URL: URL("", ""), Header: base.Header{
+		"CSeq":   base.HeaderValue{strconv.Itoa(u.dialogue.number + 1)},
+		"Accept": base.HeaderValue{"application/sdp"},
+	}}.Marshal()
+	out, _, err := u.dialogue.ask(request, nil)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if _, err := u.conn.Write(out); err != nil {
+			return nil, err
+		}
+		part, err := in.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, fmt.Errorf("it hangs up after %s", method)
+		} else if err != nil {
+			return nil, err
+		}
+		if part.Frame != nil {
+			continue
+		}
+		var answer []byte
+		if answer, out, err = u.dialogue.hear(part.Head, part.Body); err != nil {
+			return nil, err
+		}
+		if answer != nil {
+			var res base.Response
+			return &res, res.Unmarshal(reader(answer, nil))
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package camera
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+)
+
+// ReasonHeader is the header of an answer to the gateway in which the peer says
+// why a request failed. Its value is at most 200 printable characters.
+const ReasonHeader = "Peerway-Error"
+
+// Reason returns what the status of a camera's answer means, in words. loggedIn
+// tells whether credentials were sent.
+func Reason(status base.StatusCode, message string, loggedIn bool) string {
+	switch {
+	case status == base.StatusUnauthorized && loggedIn:
+		return "the camera refuses the user name or password"
+	case status == base.StatusUnauthorized:
+		return "the camera wants a password"
+	case status == base.StatusNotFound:
+		return "no such stream: the camera answers 404"
+	case status == base.StatusNotEnoughBandwidth:
+		return "the camera has no session left: it answers 453"
+	case status == base.StatusUnsupportedTransport:
+		return "the camera does not send over TCP: it answers 461"
+	case message == "":
+		return fmt.Sprintf("the camera answers %d", int(status))
+	}
+	return fmt.Sprintf("the camera answers %d %s", int(status), Printable(message))
+}
+
+// Printable returns text with everything replaced that does not belong into a
+// header or a log line, cut to 200 characters.
+func Printable(text string) string {
+	if len(text) > 200 {
+		text = text[:200]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// inWords returns an error that says to a person at the gateway why a camera
+// could not be asked, and that still is err.
+func inWords(err error, address string, within time.Duration) error {
+	var text string
+	name, unknown := errors.AsType[*net.DNSError](err)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case unknown:
+		text = fmt.Sprintf("the name %s is not known beside the peer", name.Name)
+	case certificate:
+		text = fmt.Sprintf("the certificate of %s is not trusted by the peer; rtsps+insecure:// takes it", address)
+	case plain:
+		text = fmt.Sprintf("%s does not speak TLS: expose it as rtsp://", address)
+	case errors.Is(err, errRefused):
+		text = "connection refused by " + address
+	case errors.Is(err, errReset):
+		text = "connection cut by " + address
+	case errors.Is(err, errHostUnreachable), errors.Is(err, errNetUnreachable):
+		text = address + " cannot be reached from the peer"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		text = fmt.Sprintf("no answer within %v from %s", within, address)
+	default:
+		return err
+	}
+	return &worded{text: text, err: err}
+}
+
+// worded is an error with a text of its own.
+type worded struct {
+	text string
+	err  error
+}
+
+func (w *worded) Error() string { return w.text }
+func (w *worded) Unwrap() error { return w.err }
