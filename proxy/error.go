@@ -2,21 +2,25 @@ package proxy
 
 import "fmt"
 
-// A Code is the kind of an [Error], for programs.
+// A Code is the kind of an [Error], for programs. The values are part of the
+// protocol between peers.
 type Code uint8
 
 const (
-	CodeOther       Code = iota
-	CodeUnknownName      // no such peer or service
-	CodePeerOffline      // the peer is not connected to the signal server
-	CodeNoPath           // the peer is there but no packet gets through
-	CodeUpstream         // the peer could not reach the real server
-	CodeNotAllowed       // the peer refuses
+	CodeNone        Code = iota // nothing failed: the answer to a stream that is accepted
+	CodeOther                   // none of the following
+	CodeUnknownName             // no such peer or service
+	CodePeerOffline             // the peer is not connected to the signal server
+	CodeNoPath                  // the peer is there but no packet gets through
+	CodeUpstream                // the peer could not reach the real server
+	CodeNotAllowed              // the peer refuses
 )
 
 // String returns the code as it is written in headers and JSON.
 func (c Code) String() string {
 	switch c {
+	case CodeNone:
+		return "none"
 	case CodeUnknownName:
 		return "unknown-name"
 	case CodePeerOffline:
@@ -57,7 +61,10 @@ type Error struct {
 
 // Error says it all in one line.
 func (e *Error) Error() string {
-	s := fmt.Sprintf("%s: failed at the %s: %s", e.Target, e.Hop, e.Reason)
+	s := fmt.Sprintf("failed at the %s: %s", e.Hop, e.Reason)
+	if e.Target != (Target{}) {
+		s = e.Target.String() + ": " + s
+	}
 	if e.Fix != "" {
 		s += " (" + e.Fix + ")"
 	}

@@ -33,6 +33,23 @@ func (t Target) String() string { return t.Peer + "/" + t.Service }
 // the connection. The answer of the peer may come after DialContext has
 // returned: then Read reports it. Errors for which a person can do something
 // are, or wrap, an [*Error].
+//
+// A connection that has a method Reset() ends abruptly by it; see [Abort].
 type Dialer interface {
 	DialContext(ctx context.Context, target Target, class Class) (Conn, error)
+}
+
+// Abort marks c as broken, so that the other end does not take the Close that
+// follows for a proper end: a TCP connection will be reset, a connection with a
+// method Reset() is reset now, any other is left as it is. Abort borrows c: the
+// owner still closes it.
+func Abort(c net.Conn) {
+	switch c := c.(type) {
+	case interface{ Reset() }:
+		c.Reset()
+	case interface{ SetLinger(sec int) error }:
+		c.SetLinger(0) // fails only on a connection that has ended already
+	case interface{ NetConn() net.Conn }: // TLS
+		Abort(c.NetConn())
+	}
 }

@@ -1,0 +1,194 @@
+package httpx
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"os"
+	"strings"
+
+	"peerway/proxy"
+)
+
+// codeHeader tells programs the code of an error that the gateway reports. Web
+// servers cannot set it.
+const codeHeader = "Peerway-Error"
+
+// A gateway handles the requests of all viewers.
+type gateway struct {
+	routes  *proxy.Routes
+	forward *httputil.ReverseProxy
+	pages   *pages
+	log     *slog.Logger
+}
+
+func newGateway(routes *proxy.Routes, send roundTripper, p *pages, log *slog.Logger) *gateway {
+	g := &gateway{routes: routes, pages: p, log: log}
+	g.forward = &httputil.ReverseProxy{
+		Transport:      send,
+		FlushInterval:  -1, // pass on every write: events and cameras stream
+		BufferPool:     new(buffers),
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Rewrite:        rewrite,
+		ModifyResponse: func(res *http.Response) error { res.Header.Del(codeHeader); return nil },
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil { // the viewer is still there
+				g.fail(w, r, explain(err, targetOf(r.URL.Host)))
+			}
+		},
+	}
+	return g
+}
+
+// ServeHTTP implements [http.Handler].
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer working(r)()
+	local := localName(r.Host)
+	switch {
+	case local == "":
+		g.failWith(w, r, http.StatusForbidden, foreignHost(r.Host))
+	case r.Method == http.MethodConnect:
+		g.failWith(w, r, http.StatusMethodNotAllowed, &proxy.Error{
+			Code: proxy.CodeOther, Hop: proxy.HopGateway, Reason: "CONNECT is not supported here",
+			Fix: "use http://SERVICE.PEER.localhost, without a proxy",
+		})
+	case local == "localhost":
+		g.index(w, r)
+	default:
+		g.serve(w, r, local)
+	}
+}
+
+// serve forwards r to the service that the host names.
+func (g *gateway) serve(w http.ResponseWriter, r *http.Request, host string) {
+	target, scheme, err := g.routes.Lookup(host)
+	if err != nil {
+		g.fail(w, r, explain(err, target))
+		return
+	}
+	if scheme == "rtsp" || scheme == "rtsps" {
+		g.failWith(w, r, http.StatusNotFound, &proxy.Error{
+			Code: proxy.CodeOther, Hop: proxy.HopGateway, Target: target,
+			Reason: "this is a camera, which a browser cannot show",
+			Fix:    "open rtsp://localhost" + portOf(r.Host) + "/" + target.String() + " in a player such as VLC",
+		})
+		return
+	}
+	http.NewResponseController(w).EnableFullDuplex() // an answer may begin before an upload has ended
+	g.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, target)))
+}
+
+type targetKey struct{}
+
+// rewrite makes the request for the peer of the viewer's.
+func rewrite(pr *httputil.ProxyRequest) {
+	target, _ := pr.In.Context().Value(targetKey{}).(proxy.Target)
+	pr.Out.URL.Scheme = "http" // TLS to the web server is the peer's business
+	pr.Out.URL.Host = hostOf(target)
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it is: only the web server reads it
+	pr.Out.Host = pr.In.Host
+	pr.SetXForwarded()
+	if strings.EqualFold(pr.Out.Header.Get("Upgrade"), "h2c") { // would take the connection out of the gateway's hands
+		pr.Out.Header.Del("Connection")
+		pr.Out.Header.Del("Upgrade")
+		pr.Out.Header.Del("Http2-Settings")
+	}
+}
+
+// fail answers with the page of e and the status of its code.
+func (g *gateway) fail(w http.ResponseWriter, r *http.Request, e *proxy.Error) {
+	status := http.StatusBadGateway
+	switch e.Code {
+	case proxy.CodeUnknownName:
+		status = http.StatusNotFound
+	case proxy.CodePeerOffline:
+		status = http.StatusServiceUnavailable
+	case proxy.CodeNoPath:
+		status = http.StatusGatewayTimeout
+	case proxy.CodeNotAllowed:
+		status = http.StatusForbidden
+	}
+	g.failWith(w, r, status, e)
+}
+
+// failWith answers with the page of e.
+func (g *gateway) failWith(w http.ResponseWriter, r *http.Request, status int, e *proxy.Error) {
+	g.log.Info("request failed", "peer", e.Target.Peer, "service", e.Target.Service, "remote", r.RemoteAddr, "err", e)
+	h := w.Header()
+	h.Set(codeHeader, e.Code.String())
+	if status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout {
+		h.Set("Retry-After", "5")
+	}
+	g.pages.writeError(w, r, status, e)
+}
+
+// explain returns what failed for a person: the error of the hop that failed,
+// however deep net/http has buried it.
+func explain(err error, target proxy.Target) *proxy.Error {
+	if e, ok := errors.AsType[*proxy.Error](err); ok {
+		told := *e
+		if told.Target == (proxy.Target{}) {
+			told.Target = target
+		}
+		return &told
+	}
+	e := &proxy.Error{Code: proxy.CodeUpstream, Hop: proxy.HopServer, Target: target, Err: err}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		e.Code, e.Hop, e.Reason = proxy.CodeNoPath, proxy.HopPath, "the peer did not answer in time"
+	case errors.Is(err, net.ErrClosed):
+		e.Code, e.Hop, e.Reason = proxy.CodeNoPath, proxy.HopPath, "the tunnel was closed before the answer"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		e.Reason = "it closed the connection before it answered"
+	default:
+		e.Reason, e.Fix = "it closed the connection, or answered something that is not HTTP",
+			"check on the other side what the service is"
+	}
+	return e
+}
+
+// localName returns the host without its port, in lower case, if only this
+// machine can be meant by it: "localhost" for every way to write that, or a
+// name below it. For any other it returns "". A name that a DNS server
+// answers could be pointed at this machine by a stranger, whose page could then
+// read what is served here (DNS rebinding).
+func localName(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	} else {
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+		return "localhost"
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return host
+	}
+	return ""
+}
+
+// portOf returns the port of host with its colon, or "".
+func portOf(host string) string {
+	if _, port, err := net.SplitHostPort(host); err == nil {
+		return ":" + port
+	}
+	return ""
+}
+
+// foreignHost explains why a request for host is refused.
+func foreignHost(host string) *proxy.Error {
+	if len(host) > 80 {
+		host = host[:80] + "…"
+	}
+	return &proxy.Error{
+		Code: proxy.CodeNotAllowed, Hop: proxy.HopGateway,
+		Reason: "the host " + strings.ToValidUTF8(host, "?") + " is not one of this gateway",
+		Fix:    "use localhost, SERVICE.PEER.localhost, 127.0.0.1 or [::1]: other names could belong to a stranger",
+	}
+}

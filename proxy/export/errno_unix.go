@@ -1,0 +1,12 @@
+//go:build !windows
+
+package export
+
+import "syscall"
+
+const (
+	errRefused         = syscall.ECONNREFUSED
+	errReset           = syscall.ECONNRESET
+	errHostUnreachable = syscall.EHOSTUNREACH
+	errNetUnreachable  = syscall.ENETUNREACH
+)

@@ -1,0 +1,10 @@
+package export
+
+import "golang.org/x/sys/windows"
+
+const (
+	errRefused         = windows.WSAECONNREFUSED
+	errReset           = windows.WSAECONNRESET
+	errHostUnreachable = windows.WSAEHOSTUNREACH
+	errNetUnreachable  = windows.WSAENETUNREACH
+)

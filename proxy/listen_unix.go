@@ -1,0 +1,7 @@
+//go:build !windows
+
+package proxy
+
+import "syscall"
+
+const errInUse = syscall.EADDRINUSE
