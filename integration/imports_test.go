@@ -63,10 +63,7 @@ func mayImport(s source, ours string) bool {
 	if strings.HasPrefix(ours, "integration/") {
 		return s.isTest()
 	}
-	if strings.HasPrefix(ours, "cmd/") {
-		return false
-	}
-	if s.isTest() && strings.HasSuffix(s.file.Name.Name, "_test") && ours == s.folder() {
+	if ours == s.folder() && s.isTest() {
 		return true // a black-box test of its own package
 	}
 	if slices.Contains(vocabularies, s.folder()) {

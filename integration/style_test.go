@@ -21,17 +21,19 @@ var packageVariables = map[string]string{
 }
 
 func TestPackageComments(t *testing.T) {
-	comments := map[string]string{}
+	comments, begin := map[string]string{}, map[string]string{}
 	for _, s := range sources(t) {
-		if !s.isTest() {
-			comments[s.folder()] += s.file.Doc.Text()
+		if s.isTest() {
+			continue
+		}
+		comments[s.folder()] += s.file.Doc.Text()
+		begin[s.folder()] = "Package " + s.file.Name.Name + " "
+		if s.file.Name.Name == "main" {
+			begin[s.folder()] = "Command " + path.Base(s.folder()) + " "
 		}
 	}
 	for folder, text := range comments {
-		want := "Package " + path.Base(folder) + " "
-		if strings.HasPrefix(folder, "cmd/") {
-			want = "Command " + path.Base(folder) + " "
-		}
+		want := begin[folder]
 		if !strings.HasPrefix(text, want) {
 			t.Errorf("%s: the package comment does not begin with %q", folder, want)
 		}

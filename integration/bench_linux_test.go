@@ -1,0 +1,3 @@
+package integration_test
+
+func runHelper() bool { return false }
