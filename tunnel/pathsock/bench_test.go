@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,8 +77,10 @@ func oneWay(b *testing.B, from, to *quic.Conn, zeros []byte) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	var sending sync.WaitGroup
+	defer sending.Wait()
 	sent := make(chan error, 1)
-	go func() {
+	sending.Go(func() {
 		defer out.Close()
 		for range bulkSize / len(zeros) {
 			if _, err := out.Write(zeros); err != nil {
@@ -86,7 +89,7 @@ func oneWay(b *testing.B, from, to *quic.Conn, zeros []byte) {
 			}
 		}
 		sent <- nil
-	}()
+	})
 	in, err := to.AcceptUniStream(ctx)
 	if err != nil {
 		b.Fatal(err)
@@ -134,7 +137,7 @@ func BenchmarkPacket(b *testing.B) {
 			one.route(two, path.direct, path.relay)
 			two.route(one, path.direct, path.relay)
 			packets := quicPackets(path.batch)
-			oob := segmentMessage(path.batch)
+			oob := pathsock.Segments(path.batch, 1232)
 			ms := messages(8)
 			two.socket.SetReadDeadline(time.Now().Add(time.Hour))
 			b.ReportAllocs()
@@ -162,7 +165,7 @@ func BenchmarkPacket(b *testing.B) {
 func BenchmarkWrite(b *testing.B) {
 	one, two := join(b, "127.0.0.1")
 	one.route(two, true, false)
-	packets, oob := quicPackets(16), segmentMessage(16)
+	packets, oob := quicPackets(16), pathsock.Segments(16, 1232)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(packets)))
 	for b.Loop() {
