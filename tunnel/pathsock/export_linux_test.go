@@ -1,6 +1,10 @@
 package pathsock
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // UsePlainReceiver makes s read as it does on systems without recvmmsg.
 func UsePlainReceiver(s *Socket) {
@@ -15,4 +19,17 @@ func Segments(n, size int) []byte {
 		return nil
 	}
 	return appendControl(nil, control{segment: size}, false)
+}
+
+// ECN returns the control message with which QUIC marks a packet for an IPv6
+// address; none for no mark.
+func ECN(mark byte) []byte { return appendControl(nil, control{ecn: mark}, false) }
+
+// ReportECN has the kernel tell the mark of every received packet.
+func ReportECN(s *Socket) (err error) {
+	s.raw.Control(func(fd uintptr) {
+		err = errors.Join(unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTOS, 1),
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1))
+	})
+	return err
 }

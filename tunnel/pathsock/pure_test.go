@@ -1,0 +1,92 @@
+package pathsock
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+)
+
+func TestCut(t *testing.T) {
+	for _, test := range []struct {
+		size, segment int
+		want          []int
+	}{
+		{size: 10, segment: 0, want: []int{10}},
+		{size: 10, segment: 10, want: []int{10}},
+		{size: 10, segment: 20, want: []int{10}},
+		{size: 10, segment: -1, want: []int{10}},
+		{size: 10, segment: 4, want: []int{4, 4, 2}},
+		{size: 8, segment: 4, want: []int{4, 4}},
+		{size: 3, segment: 1, want: []int{1, 1, 1}},
+	} {
+		d := datagram{data: make([]byte, test.size), segment: test.segment}
+		if got := d.packets(); got != len(test.want) {
+			t.Errorf("%d bytes by %d: %d packets, want %d", test.size, test.segment, got, len(test.want))
+		}
+		for _, want := range test.want {
+			if packet := d.cut(); len(packet) != want || cap(packet) != want {
+				t.Errorf("%d bytes by %d: packet of %d, want %d", test.size, test.segment, len(packet), want)
+			}
+		}
+		if len(d.data) != 0 {
+			t.Errorf("%d bytes by %d: %d bytes are left", test.size, test.segment, len(d.data))
+		}
+	}
+}
+
+func TestFictitious(t *testing.T) {
+	for _, id := range []uint64{1, 2, 1 << 40, 1<<64 - 1} {
+		addr := fictitious(id, 1)
+		if got, ok := fictitiousID(addr); got != id || !ok {
+			t.Errorf("id of %v is %d, %v; want %d", addr, got, ok, id)
+		}
+		if addr.IP.To4() != nil {
+			t.Errorf("%v passes for IPv4", addr)
+		}
+	}
+	for _, addr := range []*net.UDPAddr{
+		nil, {}, {IP: net.IPv4(100, 0, 0, 1)}, {IP: net.ParseIP("100:0:0:1::1")}, {IP: net.ParseIP("2001:db8::1")},
+	} {
+		if id, ok := fictitiousID(addr); ok {
+			t.Errorf("%v passes for the address of peer %d", addr, id)
+		}
+	}
+}
+
+// TestOpenWithoutIPv6 refuses every socket but one of IPv4, as a system does
+// that was built without IPv6.
+func TestOpenWithoutIPv6(t *testing.T) {
+	refusal := errors.New("address family not supported")
+	conn, err := open(netip.AddrPort{}, func(network string, addr *net.UDPAddr) (*net.UDPConn, error) {
+		if network != "udp4" {
+			return nil, refusal
+		}
+		return net.ListenUDP(network, addr)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newSocket(conn, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+
+	source := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), s.Port())
+	p := s.Add(nil)
+	p.Authenticate(netip.AddrPortFrom(netip.AddrFrom16(source.Addr().As16()), source.Port())) // mapped
+	p.SetRoute(Route{Direct: source})
+	if _, err := s.WriteTo([]byte{0x40, 7}, p.Addr()); err != nil { // to itself
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	if n, from, err := s.ReadFrom(b); n != 2 || from != net.Addr(p.Addr()) || err != nil {
+		t.Errorf("read %x from %v, %v; want the packet from %v", b[:n], from, err, p.Addr())
+	}
+
+	_, err = open(netip.AddrPort{}, func(string, *net.UDPAddr) (*net.UDPConn, error) { return nil, refusal })
+	if !errors.Is(err, refusal) {
+		t.Errorf("with no family at all: %v, want %v", err, refusal)
+	}
+}
