@@ -119,7 +119,7 @@ type Machine struct {
 	upAt      time.Time // when the direct path was proven
 	suspectAt time.Time // when the state became suspect
 	sent      run       // packets that the direct path owes an answer to
-	relayed   run       // packets that the peer sent over the relay only
+	overRelay run       // packets that the peer sent over the relay only
 
 	attempting bool
 	startedAt  time.Time // of the last attempt
@@ -147,7 +147,7 @@ func (m *Machine) DirectUp(now time.Time, addr netip.AddrPort, rtt time.Duration
 	}
 	m.state, m.rtt = trial, rtt
 	m.route = Route{Direct: addr, Relay: true}
-	m.upAt, m.sent, m.relayed = now, run{}, run{}
+	m.upAt, m.sent, m.overRelay = now, run{}, run{}
 	return m.decided(now, before)
 }
 
@@ -212,7 +212,7 @@ func (m *Machine) Tick(now time.Time, seen Observation) Decision {
 func (m *Machine) note(seen Observation) {
 	if m.state != relayed {
 		m.sent.note(seen.SentDirect, later(seen.HeardDirect, m.upAt))
-		m.relayed.note(seen.HeardRelay, later(seen.HeardDirect, m.upAt))
+		m.overRelay.note(seen.HeardRelay, later(seen.HeardDirect, m.upAt))
 	}
 }
 
@@ -257,7 +257,7 @@ func (m *Machine) silent(now time.Time, seen Observation) bool {
 // the peer has used the relay for long.
 func (m *Machine) lost(now time.Time) bool {
 	after := max(loseAfter, 5*m.rtt)
-	return m.unanswered(now, after, pressedFor) || m.state == suspect && m.relayed.length() >= after
+	return m.unanswered(now, after, pressedFor) || m.state == suspect && m.overRelay.length() >= after
 }
 
 func (m *Machine) suspectNow(now time.Time) {

@@ -74,6 +74,9 @@ func parse(packet []byte) (message, error) {
 		}
 		kind := stun.AttrType(binary.BigEndian.Uint16(packet[at:]))
 		size := int(binary.BigEndian.Uint16(packet[at+2:]))
+		if kind == legacyXORMapped {
+			kind = stun.AttrXORMappedAddress // as the ICE library takes it
+		}
 		next := at + 4 + (size+3)&^3
 		if next > len(packet) {
 			return message{}, errMessage
@@ -111,7 +114,7 @@ func (m *message) attribute(kind stun.AttrType, at int, value []byte) error {
 		m.fingerprint = true
 		valid = len(value) == 4 &&
 			binary.BigEndian.Uint32(value) == crc32.ChecksumIEEE(m.raw[:at])^0x5354554e
-	case stun.AttrXORMappedAddress, legacyXORMapped:
+	case stun.AttrXORMappedAddress:
 		m.mapped, valid = mappedAddress(value, m.raw[4:headerSize])
 	case stun.AttrMappedAddress, stun.AttrSourceAddress, stun.AttrChangedAddress,
 		stun.AttrResponseOrigin, stun.AttrOtherAddress, stun.AttrAlternateServer:
@@ -138,8 +141,7 @@ func (m *message) attribute(kind stun.AttrType, at int, value []byte) error {
 	return nil
 }
 
-// legacyXORMapped is what XOR-MAPPED-ADDRESS was in a draft. The ICE library
-// takes it for the real one.
+// legacyXORMapped is what XOR-MAPPED-ADDRESS was in a draft.
 const legacyXORMapped stun.AttrType = 0x8020
 
 // mappedAddress reads the value of an address attribute (RFC 8489 section
