@@ -60,7 +60,7 @@ func fetch(ctx context.Context, at place, url string, after func(bytes int64)) (
 }
 
 // wantFile downloads a URL and checks its content.
-func wantFile(t *testing.T, at place, url, hash string) download {
+func wantFile(t testing.TB, at place, url, hash string) download {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
@@ -127,7 +127,7 @@ func decode(ctx context.Context, at place, program, url, transport string, frame
 
 // wantFrames plays a URL with both viewers at once until each has decoded that
 // many frames.
-func wantFrames(t *testing.T, at place, url, transport string, frames int) {
+func wantFrames(t testing.TB, at place, url, transport string, frames int) {
 	t.Helper()
 	var viewers sync.WaitGroup
 	defer viewers.Wait()
@@ -142,7 +142,7 @@ func wantFrames(t *testing.T, at place, url, transport string, frames int) {
 
 // watch starts an ffmpeg that plays until it is killed, and returns when it has
 // decoded its first frame. Each line of its output that isFrame is a frame.
-func watch(t *testing.T, at place, url, transport string) *process {
+func watch(t testing.TB, at place, url, transport string) *process {
 	t.Helper()
 	args := ffmpeg(url, transport, 0)
 	v := start(t, at, args[0], args[1:]...)

@@ -47,7 +47,7 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 })
 
 // binary returns the path of peerway, as it is now.
-func binary(t *testing.T) string {
+func binary(t testing.TB) string {
 	t.Helper()
 	name, err := builtBinary()
 	if err != nil {
@@ -62,21 +62,21 @@ type role struct {
 	state string // its folder
 }
 
-func startRole(t *testing.T, at place, state, command string, args ...string) *role {
+func startRole(t testing.TB, at place, state, command string, args ...string) *role {
 	t.Helper()
 	args = append([]string{command, "--state", state}, args...)
 	return &role{process: start(t, at, binary(t), args...), state: state}
 }
 
 // startSignal starts a signal server and returns it with its URL.
-func startSignal(t *testing.T, at place, listen string) (server *role, url string) {
+func startSignal(t testing.TB, at place, listen string) (server *role, url string) {
 	t.Helper()
 	server = startRole(t, at, t.TempDir(), "signal", "--listen", listen)
 	return server, server.says("ready")
 }
 
 // expose starts a peer and returns it with its pairing code.
-func expose(t *testing.T, at place, signalURL, name string, services ...string) (peer *role, code string) {
+func expose(t testing.TB, at place, signalURL, name string, services ...string) (peer *role, code string) {
 	t.Helper()
 	peer = startRole(t, at, t.TempDir(), "expose", append([]string{"--signal", signalURL, "--name", name}, services...)...)
 	if got := peer.says("ready"); got != name {
@@ -86,14 +86,14 @@ func expose(t *testing.T, at place, signalURL, name string, services ...string) 
 }
 
 // connect starts a gateway with that pairing code.
-func connect(t *testing.T, at place, code string) *role {
+func connect(t testing.TB, at place, code string) *role {
 	t.Helper()
 	return connectAgain(t, at, t.TempDir(), code)
 }
 
 // connectAgain starts a gateway with the state of an earlier one; code may be
 // empty then.
-func connectAgain(t *testing.T, at place, state, code string) *role {
+func connectAgain(t testing.TB, at place, state, code string) *role {
 	t.Helper()
 	args := []string{"--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0"}
 	if code != "" {
@@ -104,10 +104,11 @@ func connectAgain(t *testing.T, at place, state, code string) *role {
 	return gateway
 }
 
-// url returns the local URL under which the gateway offers a service.
+// url returns the local URL under which the gateway offers a service, without a
+// slash at its end.
 func (r *role) url(peer, service string) string {
 	r.t.Helper()
-	return r.says("service " + service + " " + peer)
+	return strings.TrimSuffix(r.says("service "+service+" "+peer), "/")
 }
 
 // A status is what `peerway status --json` prints.

@@ -91,6 +91,13 @@ func (p *transcript) find(within time.Duration, want func(line string) bool) (st
 	}
 }
 
+// all returns the lines so far.
+func (p *transcript) all() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.lines)
+}
+
 // last returns the last line with that prefix, or nothing.
 func (p *transcript) last(prefix string) string {
 	p.mu.Lock()
@@ -130,7 +137,7 @@ func (p *transcript) tail(n int) string {
 // A process is a program that runs during a test. It is killed when the test
 // ends, which prints the end of what it said if the test has failed.
 type process struct {
-	t        *testing.T
+	t        testing.TB
 	name     string
 	cmd      *exec.Cmd
 	out, err *transcript
@@ -139,7 +146,7 @@ type process struct {
 }
 
 // start starts a program. Its standard input stays open until it is killed.
-func start(t *testing.T, at place, name string, args ...string) *process {
+func start(t testing.TB, at place, name string, args ...string) *process {
 	t.Helper()
 	ctx, kill := context.WithCancel(context.Background())
 	p := &process{t: t, name: name[strings.LastIndexByte(name, '/')+1:], cmd: at.Command(ctx, name, args...),
@@ -217,14 +224,16 @@ func (p *process) ends() int {
 	select {
 	case <-p.done:
 	case <-time.After(patience):
-		p.t.Fatalf("%s still runs after %v", p.name, patience)
+		p.t.Errorf("%s still runs after %v", p.name, patience)
+		_ = p.cmd.Process.Kill()
+		<-p.done
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
 
 // eventually looks again and again until ok, and fails when the time is up.
 // For what other processes do there is no event to wait for.
-func eventually(t *testing.T, within time.Duration, what string, look func() (got string, ok bool)) {
+func eventually(t testing.TB, within time.Duration, what string, look func() (got string, ok bool)) {
 	t.Helper()
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()

@@ -18,7 +18,7 @@ import (
 )
 
 // need skips the test unless all programs are there.
-func need(t *testing.T, programs ...string) {
+func need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
 		if program == "camera" {
@@ -52,7 +52,7 @@ type camera struct {
 
 // startCamera starts a camera that listens on the address. Options are those of
 // testdata/camera.py.
-func startCamera(t *testing.T, at place, address string, options ...string) *camera {
+func startCamera(t testing.TB, at place, address string, options ...string) *camera {
 	t.Helper()
 	interpreter, err := python()
 	if err != nil {
@@ -74,7 +74,10 @@ func (c *camera) waitSessions(within time.Duration, n int) {
 	})
 }
 
-const largeSize = 100 << 20
+const (
+	largeSize  = 100 << 20
+	mediumSize = 5 << 20
+)
 
 // largeFile is 100 MB of noise in the folder that web servers serve.
 var largeFile = sync.OnceValues(func() (hash string, err error) {
@@ -104,7 +107,9 @@ var webRoot = sync.OnceValues(func() (string, error) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return "", err
 	}
-	return root, os.WriteFile(filepath.Join(root, "small"), []byte("hello from nginx\n"), 0o644)
+	return root, errors.Join(
+		os.WriteFile(filepath.Join(root, "small"), []byte("hello from nginx\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "medium"), make([]byte, mediumSize), 0o644))
 })
 
 const nginxConfig = `
@@ -132,7 +137,7 @@ http {
 
 // startWeb starts nginx with the file /large on the address and returns its URL
 // and the SHA-256 of the file.
-func startWeb(t *testing.T, at place, address string) (url, hash string) {
+func startWeb(t testing.TB, at place, address string) (url, hash string) {
 	t.Helper()
 	need(t, "nginx")
 	hash, err := largeFile()
@@ -166,7 +171,7 @@ func startWeb(t *testing.T, at place, address string) (url, hash string) {
 }
 
 // freeAddress returns a loopback address that nobody listens on now.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,0 +1,61 @@
+package integration_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"peerway/integration/natlab"
+)
+
+// longestStall is how long traffic may stand still when its path dies.
+const longestStall = 2 * time.Second
+
+// TestCutDirectPath drops the packets of the direct path in the middle of a
+// download and of a stream, and later lets them pass again.
+func TestCutDirectPath(t *testing.T) {
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	lab := natlab.New(t)
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	home := newHome(t, lab, natlab.SiteConfig{Kind: natlab.PortRestricted})
+	// 100 MB take 8 s: time enough to cut in the middle.
+	away := lab.Site(natlab.SiteConfig{
+		Kind: natlab.PortRestricted,
+		Link: &natlab.Link{Rate: 100e6, Delay: 5 * time.Millisecond, Queue: 1 << 20},
+	})
+	_, code := home.expose(t, signalURL, "home")
+	gateway := connect(t, away.LAN, code)
+	viewer := watch(t, away.LAN, gateway.url("home", "cam"), "tcp")
+	gateway.waitPath(patience, "home", "direct")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var cutAt time.Time
+	d := fetch(ctx, away.LAN, gateway.url("home", "web")+"/large", func(bytes int64) {
+		if cutAt.IsZero() && bytes > largeSize/3 {
+			cutAt = time.Now()
+			home.Drop(away)
+		}
+	})
+	if d.err != nil || d.hash != home.hash {
+		t.Errorf("the download ended after %d bytes with hash %s (want %s): %v", d.bytes, d.hash, home.hash, d.err)
+	}
+	if cutAt.IsZero() {
+		t.Fatal("the path was never cut")
+	}
+	gateway.waitPath(patience, "home", "relay-ws")
+	viewer.waitFrames(30)
+	frames, stall := viewer.out.count(isFrame)
+	t.Logf("path cut: the download stalled for %v and went on; the stream stalled for %v, %d frames",
+		d.stall.Round(time.Millisecond), stall.Round(time.Millisecond), frames)
+	if d.stall > longestStall || stall > longestStall {
+		t.Errorf("stalls of %v and %v, want %v at most", d.stall, stall, longestStall)
+	}
+
+	home.Heal()
+	gateway.waitPath(2*time.Minute, "home", "direct")
+	viewer.waitFrames(30)
+	_, stall = viewer.out.count(isFrame)
+	t.Logf("path healed: direct again %v after the cut; the longest stall of the stream is now %v",
+		time.Since(cutAt).Round(time.Second), stall.Round(time.Millisecond))
+}

@@ -1,0 +1,98 @@
+package integration_test
+
+import (
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"peerway/integration/natlab"
+)
+
+// directIn says between which kinds of site a direct path exists for standard
+// ICE: one side must be able to send to an address that the other receives on.
+func directIn(a, b natlab.Kind) bool {
+	switch {
+	case a == natlab.UDPBlocked || b == natlab.UDPBlocked:
+		return false
+	case a == natlab.FullCone || b == natlab.FullCone:
+		return true
+	}
+	return a == natlab.PortRestricted && b == natlab.PortRestricted
+}
+
+// A home is a site with a camera and a web server, each on its own host.
+type home struct {
+	*natlab.Site
+	cam  *camera
+	web  string
+	hash string
+}
+
+func newHome(t testing.TB, lab *natlab.Lab, cfg natlab.SiteConfig) *home {
+	t.Helper()
+	h := &home{Site: lab.Site(cfg)}
+	servers := h.Host()
+	h.cam = startCamera(t, servers, servers.Addr().String())
+	h.web, h.hash = startWeb(t, servers, servers.Addr().String())
+	return h
+}
+
+// expose starts a peer beside the servers.
+func (h *home) expose(t testing.TB, signalURL, name string) (peer *role, code string) {
+	t.Helper()
+	return expose(t, h.LAN, signalURL, name, "cam="+h.cam.url, "web="+h.web)
+}
+
+// TestNATMatrix puts the gateway and the peer behind each kind of address
+// translation.
+func TestNATMatrix(t *testing.T) {
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	lab := natlab.New(t)
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	for _, there := range natlab.Kinds() {
+		home := newHome(t, lab, natlab.SiteConfig{Kind: there})
+		for _, kind := range natlab.Kinds() {
+			t.Run(fmt.Sprintf("%v to %v", kind, there), func(t *testing.T) {
+				away := lab.Site(natlab.SiteConfig{Kind: kind})
+				peer, code := home.expose(t, signalURL, fmt.Sprintf("home-%d-%d", there, kind))
+				gateway := connect(t, away.LAN, code)
+				wantEverything(t, away, home, gateway, directIn(kind, there))
+				var both sync.WaitGroup
+				both.Go(func() { gateway.stop(syscall.SIGINT) })
+				both.Go(func() { peer.stop(syscall.SIGINT) })
+				both.Wait()
+			})
+		}
+	}
+}
+
+// wantEverything downloads and watches from away.
+func wantEverything(t *testing.T, away *natlab.Site, home *home, gateway *role, direct bool) {
+	t.Helper()
+	name := gateway.status().Peers[0].Name
+	web, cam := gateway.url(name, "web"), gateway.url(name, "cam")
+
+	begun := time.Now()
+	if d := fetch(t.Context(), away.LAN, web+"/small", nil); d.err != nil {
+		t.Fatal(d.err)
+	}
+	first := time.Since(begun)
+	if direct {
+		gateway.waitPath(patience, name, "direct")
+	}
+	upgraded := time.Since(begun)
+	begun = time.Now()
+	wantFile(t, away.LAN, web+"/large", home.hash)
+	took := time.Since(begun)
+	if err := decode(t.Context(), away.LAN, "ffmpeg", cam, "tcp", 20); err != nil {
+		t.Error(err)
+	}
+	path := gateway.path()
+	if direct && path != "direct" {
+		t.Errorf("the path is %q in the end, want direct", path)
+	}
+	t.Logf("path %s after %v; first page after %v; 100 MB in %v (%.0f MB/s)", path, upgraded.Round(time.Millisecond),
+		first.Round(time.Millisecond), took.Round(time.Millisecond), float64(largeSize)/1e6/took.Seconds())
+}
