@@ -1,0 +1,53 @@
+// Package lane carries streams between two peers: each is a yamux stream, a
+// yamux session (a lane) runs on one byte stream of the tunnel, and a [Set]
+// holds all lanes of one tunnel.
+//
+// A mixed lane is shared by many streams. A pool of them grows with the number
+// of streams, so that a lost packet stalls only a part of them. A dedicated
+// lane carries one stream and ends with it.
+//
+// # A stream
+//
+// The side that dials writes a [Header] that names the service, and may write
+// data right behind it. The other side answers with a code, once, before its
+// own data; a code other than zero refuses the stream.
+//
+// Each direction ends by itself ([Stream.CloseWrite]). Close ends both and
+// tells the peer that nobody reads any more: what was written before still
+// arrives, while the peer's writes fail. Reset ends both at once, at both ends:
+// the peer's Read and Write fail without delay.
+//
+// # On the wire
+//
+// The bytes of a lane are yamux frames (version 0), with these rules on top,
+// which the adapter under each yamux session (link) keeps and checks. Both ends
+// of a lane must know them:
+//
+//   - A window update with RST carries the code of the reset as its length.
+//   - A window update with the flag 0x10, which yamux does not have, says that
+//     the sender does not read any more: the receiver's writes fail.
+//   - The link, not yamux, decides how much window a stream is granted: 256 KiB
+//     at first (the constant of yamux), more while its reader keeps up.
+//   - Only the end that opened a lane opens streams on it. Flags come in window
+//     updates only. No pings: the tunnel below knows whether the peer is alive.
+//   - A frame that breaks the rules ends the lane; a data frame for a stream
+//     that is not there is dropped: it may have been on its way.
+//
+// So a reset needs nothing but the lane itself, and overtakes the data that
+// waits in it.
+//
+// # Memory
+//
+// Config.Budget bounds what unread data may occupy in all lanes of a set. When
+// it is exceeded, streams whose buffers are drained give them back, then the
+// streams that have pinned most for longest are reset; a stream whose reader
+// keeps up is never among them. No reader can stall a lane: a lane never waits
+// for one.
+//
+// # Ownership
+//
+// [Set.Run] owns every lane: the byte stream below it, the yamux session on it,
+// and the goroutines of both. It closes them before it returns, and waits for
+// the handlers of accepted streams. Who dials a [Stream] closes it. A stream
+// that was accepted is closed when its handler returns.
+package lane

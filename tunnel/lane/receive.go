@@ -1,0 +1,158 @@
+package lane
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// maxSendWindow is more than any honest peer grants.
+const maxSendWindow = 64 << 20
+
+// violation returns the error of a lane whose peer has sent f.
+func violation(f frame, what string) error {
+	return fmt.Errorf("%w: %s (kind %d, flags %#x, stream %d, length %d)", errProtocol, what, f.kind, f.flags, f.id, f.length)
+}
+
+// receive handles a frame of the peer, whose body is still to come. An error
+// ends the lane.
+func (l *link) receive(f frame) error {
+	switch f.kind {
+	case kindData:
+		return l.receiveData(f)
+	case kindWindow:
+		return l.receiveWindow(f)
+	case kindGoAway:
+		return fmt.Errorf("the peer has given the lane up: %w", io.ErrUnexpectedEOF)
+	}
+	return violation(f, "unexpected frame")
+}
+
+func (l *link) receiveData(f frame) error {
+	if f.flags != 0 {
+		return violation(f, "flags on data")
+	}
+	l.in.left, l.in.id = f.length, f.id
+	l.mu.Lock()
+	defer l.unlock()
+	of := l.flows[f.id]
+	if of == nil {
+		if f.length > sessionWindow {
+			return violation(f, "more data than any window")
+		}
+		return nil // it was on its way when the stream ended here
+	}
+	if of.finReceived {
+		return violation(f, "data after the end")
+	}
+	if int64(f.length) > of.recvWindow {
+		return violation(f, "more data than granted")
+	}
+	of.recvWindow -= int64(f.length)
+	return nil
+}
+
+// deliver hands over what has arrived of the body of a data frame, as a frame
+// of its own, or drops it if its stream has ended.
+func (l *link) deliver() {
+	in := &l.in
+	n := min(int(in.left), in.buffered())
+	in.left -= uint32(n)
+
+	l.mu.Lock()
+	of := l.flows[in.id]
+	if of == nil {
+		in.start += n
+		l.unlock()
+		return
+	}
+	evict := l.budget.charge(&of.account, int64(n), time.Now())
+	of.unread += int64(n)
+	l.unlock()
+
+	wanted := true
+	for _, worst := range evict {
+		worst.l.reset(worst, CodeSlow, &ResetError{Code: CodeSlow, Local: true})
+		wanted = wanted && worst != of
+	}
+	if !wanted {
+		in.start += n
+		return
+	}
+	in.emit(frame{kind: kindData, id: in.id, length: uint32(n)})
+	in.body = n
+	notify(of.readable)
+}
+
+// receiveWindow handles a window update, which is also what carries flags.
+func (l *link) receiveWindow(f frame) error {
+	l.mu.Lock()
+	defer l.unlock()
+	if f.flags&flagSYN != 0 {
+		if err := l.receiveSYN(f); err != nil {
+			return err
+		}
+	}
+	of := l.flows[f.id]
+	if of == nil {
+		return nil
+	}
+	pass := f.flags & flagSYN
+	if f.flags&flagACK != 0 && of.dialed && !of.acked {
+		of.acked = true
+		pass |= flagACK
+	}
+	switch {
+	case f.flags&flagRST != 0:
+		if of.dialed && !of.acked {
+			pass |= flagACK // see discard
+		}
+		l.in.emit(frame{kind: kindWindow, flags: pass | flagRST, id: f.id})
+		delete(l.flows, f.id)
+		l.out.withdraw(of)
+		of.finish(&ResetError{Code: uint16(f.length)})
+		return nil
+	case f.flags&flagStop != 0:
+		if !of.finReceived {
+			return violation(f, "stop before the end")
+		}
+		of.stopped = true
+		notify(of.writable)
+		f.length = 0
+	}
+	if f.flags&flagFIN != 0 {
+		if of.finReceived {
+			return violation(f, "a second end")
+		}
+		pass |= flagFIN
+		of.finReceived = true
+		notify(of.readable)
+		l.forgetIfDone(of)
+	}
+	if of.sendWindow += int64(f.length); of.sendWindow > maxSendWindow {
+		return violation(f, "too much window")
+	}
+	if f.length > 0 {
+		notify(of.writable)
+	}
+	if pass != 0 || f.length > 0 {
+		l.in.emit(frame{kind: kindWindow, flags: pass, id: f.id, length: f.length})
+	}
+	return nil
+}
+
+// receiveSYN makes a stream that the peer opens, or refuses it when too many
+// are open.
+func (l *link) receiveSYN(f frame) error {
+	// The peer is the client of the session: its streams have odd numbers.
+	if !l.accepts || f.id%2 == 0 || f.id <= l.lastID {
+		return violation(f, "stream that may not be opened")
+	}
+	l.lastID = f.id
+	if !l.set.takePlace() {
+		l.out.inOrder(frame{kind: kindWindow, flags: flagRST, id: f.id, length: uint32(CodeBusy)})
+		return nil
+	}
+	l.flows[f.id] = newFlow(l, f.id, false)
+	return nil
+}
