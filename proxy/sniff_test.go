@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,21 +146,22 @@ func TestPeekCutsTrickle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer server.Close()
-		go func() {
+		var trickle sync.WaitGroup
+		trickle.Go(func() {
 			for {
 				if _, err := client.Write([]byte("A")); err != nil {
 					return
 				}
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		start := time.Now()
 		_, head, err := peek(server, start.Add(10*time.Second))
 		client.Close()
 		if !errors.Is(err, errSilent) || time.Since(start) != 10*time.Second {
 			t.Errorf("peek() = %q, %v after %v", head, err, time.Since(start))
 		}
-		synctest.Wait()
+		trickle.Wait()
 	})
 }
 
