@@ -89,6 +89,9 @@ func IdentityFromSeed(seed []byte) (Identity, error) {
 	return Identity{key: ed25519.NewKeyFromSeed(seed)}, nil
 }
 
+// IsZero reports whether i is the zero value, which is nobody's.
+func (i Identity) IsZero() bool { return len(i.key) == 0 }
+
 // Seed returns the secret to store, 32 bytes.
 func (i Identity) Seed() []byte { return i.key.Seed() }
 

@@ -28,6 +28,18 @@ type Secret [16]byte
 // LogValue implements [slog.LogValuer].
 func (Secret) LogValue() slog.Value { return slog.StringValue("(secret)") }
 
+// MarshalText implements [encoding.TextMarshaler], for the place where secrets
+// are kept.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(idEncoding.EncodeToString(s[:])), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (s *Secret) UnmarshalText(text []byte) error {
+	if err := decodeFixed(s[:], string(text)); err != nil {
+		return fmt.Errorf("join secret: %w", err)
+	}
+	return nil
+}
+
 // String implements [fmt.Stringer], so that %v of a struct shows no secret.
 func (Secret) String() string { return "(secret)" }
 

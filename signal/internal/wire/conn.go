@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,10 +17,21 @@ const flushAt = 16 << 10
 type Conn struct {
 	net.Conn // TLS, already shaken hands
 
+	final atomic.Int64 // when everything must be written, Unix nanoseconds; 0 is never
+
 	mu      sync.Mutex
 	holding bool
 	timeout time.Duration // of one write
 	held    []byte
+}
+
+// ConnectionState returns the state of TLS. It reports false if there is none.
+func (c *Conn) ConnectionState() (tls.ConnectionState, bool) {
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return tls.ConnectionState{}, false
+	}
+	return t.ConnectionState(), true
 }
 
 // Write implements [net.Conn].
@@ -56,9 +69,27 @@ func (c *Conn) flush() error {
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return err
 	}
+	if final := c.final.Load(); final != 0 { // after, because finish may come in between
+		c.Conn.SetWriteDeadline(time.Unix(0, final))
+	}
 	_, err := c.Conn.Write(c.held)
 	c.held = c.held[:0]
 	return err
+}
+
+// finish makes all reads and writes end at a time, also those that block now.
+func (c *Conn) finish(at time.Time) {
+	c.final.Store(at.UnixNano())
+	c.Conn.SetDeadline(at)
+}
+
+// Close implements [net.Conn]. It says no goodbye in TLS, which could block: the
+// websocket has its own.
+func (c *Conn) Close() error {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		return t.NetConn().Close()
+	}
+	return c.Conn.Close()
 }
 
 // shrink gives the buffer of a burst back.

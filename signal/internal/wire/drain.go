@@ -20,7 +20,8 @@ func (l *Link) drain() {
 // A drainer is the state of one run of drain.
 type drainer struct {
 	link   *Link
-	chunk  []byte // relay frames that were taken from the queue
+	chunk  []byte // what is left of the relay frames taken from the queue
+	buffer []byte // the whole of them
 	dirty  bool   // something was written and not flushed
 	closed bool
 	err    error
@@ -64,7 +65,7 @@ func (d *drainer) step() bool {
 		l.mu.Unlock()
 		d.writeFrames()
 	case len(l.frames) > 0:
-		d.chunk = l.frames
+		d.chunk, d.buffer = l.frames, l.frames
 		l.frames, l.spare = l.spare[:0], nil
 		l.mu.Unlock()
 	case l.last != nil && !d.closed:
@@ -97,7 +98,6 @@ func (d *drainer) writeMore() {
 // writeFrames writes about as many frames as are flushed at once, so that a
 // message never waits for more.
 func (d *drainer) writeFrames() {
-	start := d.chunk
 	written := 0
 	for len(d.chunk) > 0 && written < flushAt && d.err == nil {
 		n := int(binary.BigEndian.Uint16(d.chunk))
@@ -109,8 +109,8 @@ func (d *drainer) writeFrames() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.frameBytes = max(0, l.frameBytes-written)
-	if len(d.chunk) == 0 && cap(start) <= 64<<10 {
-		l.spare = start[:0]
+	if len(d.chunk) == 0 && cap(d.buffer) <= 64<<10 { // the buffer of a larger burst goes
+		l.spare = d.buffer[:0]
 	}
 }
 

@@ -63,11 +63,9 @@ type Link struct {
 }
 
 // NewLink takes ownership of a websocket over conn. A write that takes longer
-// than timeout ends the link. more, if not nil, is asked for another message
-// after each [Link.Wake] until it returns nil; it is called by one goroutine at
-// a time.
-func NewLink(ws *websocket.Conn, conn *Conn, timeout time.Duration, more func() []byte) *Link {
-	l := &Link{ws: ws, conn: conn, more: more, in: make([]byte, readBuffer)}
+// than timeout ends the link.
+func NewLink(ws *websocket.Conn, conn *Conn, timeout time.Duration) *Link {
+	l := &Link{ws: ws, conn: conn, in: make([]byte, readBuffer)}
 	l.heard.Store(time.Now().UnixNano())
 	conn.hold(timeout)
 	// The defaults of both write from the reader, which must never block.
@@ -80,6 +78,15 @@ func NewLink(ws *websocket.Conn, conn *Conn, timeout time.Duration, more func() 
 	})
 	ws.SetCloseHandler(func(int, string) error { return nil })
 	return l
+}
+
+// SetMore sets a function that is asked for another message after each
+// [Link.Wake], when there is time to write it, until it returns nil. It is called
+// by one goroutine at a time. SetMore is called before the first Wake.
+func (l *Link) SetMore(more func() []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.more = more
 }
 
 // Heard returns when the last message came.
@@ -179,9 +186,7 @@ func (l *Link) Finish(msg []byte, closeCode int, text string, grace time.Duratio
 	}
 	l.last = websocket.FormatCloseMessage(closeCode, text)
 	l.frames, l.frameBytes, l.wantMore = nil, 0, false
-	deadline := time.Now().Add(grace)
-	l.conn.SetReadDeadline(deadline)
-	l.conn.SetWriteDeadline(deadline) // also of a write that is blocked now
+	l.conn.finish(time.Now().Add(grace))
 	l.start()
 }
 
@@ -190,8 +195,7 @@ func (l *Link) Close() {
 	l.mu.Lock()
 	l.shut = true
 	l.mu.Unlock()
-	l.conn.SetWriteDeadline(time.Unix(1, 0)) // a TLS close would wait behind a blocked write
-	l.ws.Close()
+	l.conn.Close()
 	l.writers.Wait()
 }
 
@@ -202,4 +206,13 @@ func (l *Link) start() {
 	}
 	l.draining = true
 	l.writers.Go(l.drain)
+}
+
+// KeepReading lifts the deadline that a handshake has put on reads.
+func (l *Link) KeepReading() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.shut {
+		l.conn.SetReadDeadline(time.Time{})
+	}
 }

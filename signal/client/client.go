@@ -1,0 +1,317 @@
+package client
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"peerway/signal"
+	"peerway/signal/internal/wire"
+	"peerway/signal/relay"
+)
+
+// How long a lost connection is waited for: a random part of a time that starts
+// at backoffMin and doubles to backoffMax.
+const (
+	backoffMin = 500 * time.Millisecond
+	backoffMax = 30 * time.Second
+)
+
+// A Handler is told what comes from the server, in the order in which it comes.
+// Its methods are called from one goroutine and must not block. Slices are
+// borrowed: they are valid during the call only.
+type Handler interface {
+	// Deliver is called with a message of another peer.
+	Deliver(from signal.PeerID, sealed []byte)
+	// Relayed is called with a packet of a relay session.
+	Relayed(session uint64, packet []byte)
+	// Presence is called after each login for every allowed peer, online or
+	// not, and then for each change.
+	Presence(signal.Presence)
+	// Connected is called after every login.
+	Connected(Info)
+	// Disconnected is called when a connection that was announced by Connected
+	// is lost, with the reason.
+	Disconnected(error)
+}
+
+// Info describes a connection to the server.
+type Info struct {
+	Name     string         // the display name, as others see it
+	Server   netip.AddrPort // where the server answers STUN over UDP; zero if not known
+	Observed netip.AddrPort // this side's address as the server sees it
+}
+
+// Config is what a [Client] needs.
+type Config struct {
+	URL      signal.URL
+	Identity signal.Identity
+	Name     string // display name to log in with; case does not matter
+	Instance uint64 // tells the processes of one peer apart; random
+	Handler  Handler
+	Log      *slog.Logger // nil discards
+	// DialContext opens TCP connections; nil means a [net.Dialer].
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Proxy returns the proxy for a request to the server, as
+	// [http.ProxyFromEnvironment] does; nil means none.
+	Proxy func(*http.Request) (*url.URL, error)
+	// RootCAs verify a public certificate; nil means those of the system.
+	RootCAs *x509.CertPool
+}
+
+// Validate reports every mistake in c.
+func (c Config) Validate() error {
+	var errs []error
+	if c.URL.Addr == "" {
+		errs = append(errs, errors.New("no signal server URL"))
+	}
+	if c.Identity.IsZero() {
+		errs = append(errs, errors.New("no identity"))
+	}
+	if c.Handler == nil {
+		errs = append(errs, errors.New("no handler"))
+	}
+	errs = append(errs, signal.ValidName(strings.ToLower(c.Name)))
+	return errors.Join(errs...)
+}
+
+// A Client is a peer's side of the connection to the signal server. Its methods
+// may be called from any goroutine, before, during and after Run, also from the
+// handler, but for those that wait for an answer.
+type Client struct {
+	cfg   Config
+	log   *slog.Logger
+	codec wire.Codec
+
+	link atomic.Pointer[wire.Link] // nil while there is no connection
+
+	mu        sync.Mutex
+	name      string // as the server told it
+	services  []signal.Service
+	allow     []signal.PeerID
+	binds     map[uint64]signal.PeerID
+	lastID    uint64
+	pending   map[uint64]func(wire.Frame, error) // called on Run's goroutine
+	mailboxes map[[32]byte]*Mailbox
+	changed   chan struct{} // closed and replaced at every login
+	key       []byte        // the server's public key, once it is known
+}
+
+// New returns a client that is not connected. It acquires nothing.
+func New(cfg Config) *Client {
+	cfg.Name = strings.ToLower(cfg.Name)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Client{
+		cfg:       cfg,
+		log:       cfg.Log,
+		codec:     wire.NewCodec(),
+		name:      cfg.Name,
+		binds:     make(map[uint64]signal.PeerID),
+		pending:   make(map[uint64]func(wire.Frame, error)),
+		mailboxes: make(map[[32]byte]*Mailbox),
+		changed:   make(chan struct{}),
+	}
+}
+
+// Run keeps the client connected until ctx is done, and returns its cause, or
+// until the server refuses it in a way that no retry can heal, and returns a
+// [*RefusedError]. When Run returns, everything it opened is closed and every
+// goroutine it started has returned. It may be run again.
+func (c *Client) Run(ctx context.Context) error {
+	if err := c.cfg.Validate(); err != nil {
+		return fmt.Errorf("signal client: %w", err)
+	}
+	backoff, ever := backoffMin, false
+	for {
+		welcomed, err := c.session(ctx)
+		ever = ever || welcomed
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if refused, ok := errors.AsType[*RefusedError](err); ok && (refused.Code != WrongPin || !ever) {
+			return refused
+		}
+		if welcomed {
+			backoff = backoffMin
+		}
+		if _, ok := errors.AsType[*displacedError](err); ok {
+			backoff = backoffMax // it would displace the other one in turn
+		}
+		wait := rand.N(backoff)
+		if away, ok := errors.AsType[*goingAwayError](err); ok {
+			wait = rand.N(max(away.retry, backoffMin))
+		}
+		c.log.Warn("no connection to the signal server", "remote", c.cfg.URL.Addr, "err", err, "dur", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		backoff = min(2*backoff, backoffMax)
+	}
+}
+
+// Announce says what this peer exposes and which peers may see and reach it; two
+// peers see each other only if each allows the other. It is remembered and
+// repeated after each login. What exceeds [signal.MaxServices] or
+// [signal.MaxAllowed] is left out.
+func (c *Client) Announce(services []signal.Service, allow []signal.PeerID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.services = append([]signal.Service(nil), services[:min(len(services), signal.MaxServices)]...)
+	c.allow = append([]signal.PeerID(nil), allow[:min(len(allow), signal.MaxAllowed)]...)
+	if link := c.link.Load(); link != nil {
+		c.announce(link)
+	}
+}
+
+// announce sends what Announce remembered. The caller holds c.mu.
+func (c *Client) announce(link *wire.Link) {
+	services, allow := c.services, c.allow
+	for {
+		// 128 services are 6 KiB at most, 256 peers 9 KiB.
+		ns, na := min(len(services), 128), min(len(allow), 256)
+		part := wire.Announce{Services: services[:ns], Allow: allow[:na]}
+		services, allow = services[ns:], allow[na:]
+		part.More = len(services) > 0 || len(allow) > 0
+		c.post(link, wire.TypeAnnounce, 0, part)
+		if !part.More {
+			return
+		}
+	}
+}
+
+// Send delivers a sealed message of at most [signal.MaxSealed] bytes to a peer,
+// and waits until it is on its way there. It is in the server's hands, before
+// all that is sent or relayed later, as soon as it is queued, which never waits.
+// It fails with [signal.ErrOffline], [signal.ErrNotAllowed] or
+// [signal.ErrDisconnected], or the cause of ctx.
+func (c *Client) Send(ctx context.Context, to signal.PeerID, sealed []byte) error {
+	if len(sealed) > signal.MaxSealed {
+		return fmt.Errorf("send to %s: %d bytes, at most %d", to.Short(), len(sealed), signal.MaxSealed)
+	}
+	for {
+		err := c.request(ctx, wire.TypeSend, wire.Sealed{Peer: to, Box: sealed})
+		later, ok := errors.AsType[*serverError](err)
+		if !ok || later.Code != wire.CodeRateLimited {
+			if err != nil {
+				return fmt.Errorf("send to %s: %w", to.Short(), err)
+			}
+			return nil
+		}
+		select {
+		case <-time.After(later.retryAfter()):
+		case <-ctx.Done():
+			return fmt.Errorf("send to %s: %w", to.Short(), context.Cause(ctx))
+		}
+	}
+}
+
+// Bind joins this peer and to in a relay session. It is queued and not answered:
+// packets that are relayed after it follow it. The client remembers it, repeats
+// it after each login, and keeps it alive until [Client.Unbind]. While there is
+// no connection it fails with [signal.ErrDisconnected], but is remembered.
+func (c *Client) Bind(session uint64, to signal.PeerID) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.binds[session]; !known && len(c.binds) >= relay.MaxSessions {
+		return fmt.Errorf("bind: %w", relay.ErrTooMany)
+	}
+	c.binds[session] = to
+	link := c.link.Load()
+	if link == nil {
+		return signal.ErrDisconnected
+	}
+	return c.post(link, wire.TypeBind, 0, wire.Bind{Session: session, To: to})
+}
+
+// Unbind lets a relay session die.
+func (c *Client) Unbind(session uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.binds, session)
+}
+
+// Relay queues a copy of one packet of a relay session. It never blocks. A nil
+// error promises nothing: packets may be lost.
+func (c *Client) Relay(session uint64, packet []byte) error {
+	link := c.link.Load()
+	if link == nil {
+		return signal.ErrDisconnected
+	}
+	if !link.Relay(session, packet) {
+		return wire.ErrFull
+	}
+	return nil
+}
+
+// rebind repeats all binds. The caller holds c.mu.
+func (c *Client) rebind(link *wire.Link) {
+	for session, to := range c.binds {
+		c.post(link, wire.TypeBind, 0, wire.Bind{Session: session, To: to})
+	}
+}
+
+// post queues a message. A queue that is full means that the server has not
+// read for long, so the connection is given up; the login repeats what was lost.
+func (c *Client) post(link *wire.Link, kind wire.Type, id uint64, body any) error {
+	msg, err := c.codec.Message(kind, id, body)
+	if err != nil {
+		return err
+	}
+	if err := link.Send(msg); err != nil {
+		link.Finish(nil, wire.CodeBusy.CloseCode(), "", 0)
+		return signal.ErrDisconnected
+	}
+	return nil
+}
+
+// ask queues a request whose answer, or loss, is told to done on Run's
+// goroutine. The caller holds c.mu.
+func (c *Client) ask(link *wire.Link, kind wire.Type, body any, done func(wire.Frame, error)) (id uint64, err error) {
+	c.lastID++
+	id = c.lastID
+	if err := c.post(link, kind, id, body); err != nil {
+		return 0, err
+	}
+	c.pending[id] = done
+	return id, nil
+}
+
+// request sends a request and waits for its result.
+func (c *Client) request(ctx context.Context, kind wire.Type, body any) error {
+	result := make(chan error, 1)
+	c.mu.Lock()
+	link := c.link.Load()
+	if link == nil {
+		c.mu.Unlock()
+		return signal.ErrDisconnected
+	}
+	id, err := c.ask(link, kind, body, func(_ wire.Frame, err error) { result <- err })
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		c.mu.Lock()
+		delete(c.pending, id)
+		c.mu.Unlock()
+		return context.Cause(ctx)
+	}
+}

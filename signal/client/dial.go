@@ -1,0 +1,321 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"golang.org/x/net/proxy"
+
+	"peerway/signal"
+	"peerway/signal/internal/wire"
+)
+
+// Limits of opening a connection.
+const (
+	dialTimeout  = 15 * time.Second // TCP, TLS and websocket together
+	loginTimeout = 10 * time.Second // until the server's word on the login
+	writeTimeout = 15 * time.Second // of 16 KiB
+)
+
+// A dialer opens connections to one server.
+type dialer struct {
+	cfg    Config // of which the connection's fields are used
+	addr   string
+	public bool
+	match  func(signal.Pin) bool // unless public
+}
+
+// A connection is a link to a server that has sent its challenge.
+type connection struct {
+	link      *wire.Link
+	server    netip.AddrPort
+	challenge wire.Challenge
+	binding   []byte
+}
+
+// dial opens a connection up to the challenge. The caller closes its link.
+func (d dialer) dial(ctx context.Context, codec wire.Codec) (_ *connection, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	tcp, direct, err := d.dialTCP(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			tcp.Close()
+		}
+	}()
+	defer onDone(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })()
+	secure := tls.Client(tcp, d.tlsConfig())
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, d.refusal(err)
+	}
+	state := secure.ConnectionState()
+	c := &connection{}
+	if c.binding, err = wire.Binding(&state); err != nil {
+		return nil, err
+	}
+	conn := &wire.Conn{Conn: secure}
+	ws, err := upgrade(ctx, d.addr, conn)
+	if err != nil {
+		return nil, fmt.Errorf("open the websocket to %s: %w", d.addr, err)
+	}
+	tcp.SetReadDeadline(time.Now().Add(loginTimeout)) // lifted after the login
+	if ctx.Err() != nil {                             // the websocket may have lifted the deadline set above
+		return nil, context.Cause(ctx)
+	}
+	c.link = wire.NewLink(ws, conn, writeTimeout)
+	if err := c.readChallenge(codec); err != nil {
+		return nil, err
+	}
+	if !d.public { // the same key in the certificate and in the challenge
+		key, _ := state.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
+		if !key.Equal(ed25519.PublicKey(c.challenge.Server)) {
+			return nil, errors.New("log in: the challenge is that of another server")
+		}
+	}
+	c.server = d.serverAddr(ctx, tcp, direct)
+	return c, nil
+}
+
+func upgrade(ctx context.Context, addr string, conn net.Conn) (*websocket.Conn, error) {
+	dialer := websocket.Dialer{
+		NetDialTLSContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		Subprotocols:      []string{wire.Subprotocol},
+		ReadBufferSize:    4 << 10,
+		WriteBufferSize:   4 << 10, // more than a relay frame, so that one is written at once
+	}
+	ws, answer, err := dialer.DialContext(ctx, "wss://"+addr+wire.Path, nil)
+	if err != nil {
+		if answer != nil {
+			return nil, fmt.Errorf("%w: %s", err, answer.Status)
+		}
+		return nil, err
+	}
+	if ws.Subprotocol() != wire.Subprotocol {
+		return nil, fmt.Errorf("the server does not speak %s", wire.Subprotocol)
+	}
+	return ws, nil
+}
+
+func (c *connection) readChallenge(codec wire.Codec) error {
+	msg, err := c.link.Read()
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	f, err := codec.Frame(msg)
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	if f.Type == wire.TypeError {
+		return decodeError(codec, f).refusal()
+	}
+	if f.Type != wire.TypeChallenge {
+		return fmt.Errorf("log in: message %d instead of a challenge", f.Type)
+	}
+	if err := codec.Body(f, &c.challenge); err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	if len(c.challenge.Nonce) != 32 || len(c.challenge.Server) != ed25519.PublicKeySize {
+		return fmt.Errorf("log in: %w: challenge", wire.ErrMalformed)
+	}
+	return nil
+}
+
+// errPin marks a certificate that is not the one the URL or code means.
+var errPin = errors.New("it is not the server that was meant: its key does not match the pin")
+
+func (d dialer) tlsConfig() *tls.Config {
+	host, _, _ := net.SplitHostPort(d.addr)
+	if d.public {
+		return &tls.Config{MinVersion: tls.VersionTLS13, ServerName: host, RootCAs: d.cfg.RootCAs}
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		InsecureSkipVerify: true, // no name and no authority: the key itself is compared
+		VerifyConnection: func(state tls.ConnectionState) error {
+			key, ok := state.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
+			if !ok || !d.match(signal.PinOf(key)) {
+				return errPin
+			}
+			return nil
+		},
+	}
+}
+
+// refusal makes a wrong certificate a [*RefusedError].
+func (d dialer) refusal(err error) error {
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	if errors.Is(err, errPin) || unverified || unknown {
+		return &RefusedError{Code: WrongPin, Text: fmt.Sprintf("%s: %v", d.addr, err)}
+	}
+	return fmt.Errorf("TLS with %s: %w", d.addr, err)
+}
+
+// dialTCP connects to the server, or through the proxy. direct is false if
+// another address than the server's is at the other end.
+func (d dialer) dialTCP(ctx context.Context) (conn net.Conn, direct bool, err error) {
+	dial := d.cfg.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	if d.cfg.Proxy != nil {
+		request := &http.Request{URL: &url.URL{Scheme: "https", Host: d.addr}}
+		through, err := d.cfg.Proxy(request)
+		if err != nil {
+			return nil, false, fmt.Errorf("proxy for %s: %w", d.addr, err)
+		}
+		if through != nil {
+			conn, err := dialProxy(ctx, through, d.addr, dial)
+			if err != nil {
+				return nil, false, fmt.Errorf("proxy %s: %w", through.Redacted(), err)
+			}
+			return conn, false, nil
+		}
+	}
+	conn, err = dial(ctx, "tcp", d.addr)
+	if err != nil {
+		return nil, false, fmt.Errorf("connect to %s: %w", d.addr, err)
+	}
+	return conn, true, nil
+}
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dialProxy opens a connection to addr through an HTTP or SOCKS5 proxy.
+func dialProxy(ctx context.Context, through *url.URL, addr string, dial dialFunc) (_ net.Conn, err error) {
+	switch through.Scheme {
+	case "socks5", "socks5h":
+		socks, err := proxy.FromURL(through, proxyForward(dial))
+		if err != nil {
+			return nil, err
+		}
+		return socks.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
+	case "http", "https":
+	default:
+		return nil, fmt.Errorf("scheme %q is not supported", through.Scheme)
+	}
+	port := through.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[through.Scheme]
+	}
+	conn, err := dial(ctx, "tcp", net.JoinHostPort(through.Hostname(), port))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	defer onDone(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if through.Scheme == "https" {
+		secure := tls.Client(conn, &tls.Config{ServerName: through.Hostname()})
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		conn = secure
+	}
+	return conn, connectThrough(conn, through, addr)
+}
+
+// connectThrough asks an HTTP proxy for a tunnel to addr (RFC 9110, section
+// 9.3.6).
+func connectThrough(conn net.Conn, through *url.URL, addr string) error {
+	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: make(http.Header)}
+	if user := through.User; user != nil {
+		password, _ := user.Password()
+		request.Header.Set("Proxy-Authorization",
+			"Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	if err := request.Write(conn); err != nil {
+		return err
+	}
+	// Byte by byte, because what follows the answer belongs to the tunnel.
+	answer, err := http.ReadResponse(bufio.NewReaderSize(io.LimitReader(oneByte{conn}, 8<<10), 16), request)
+	if err != nil {
+		return err
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answers %s", answer.Status)
+	}
+	return nil
+}
+
+// oneByte reads one byte at a time.
+type oneByte struct{ io.Reader }
+
+func (r oneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(len(p), 1)]) }
+
+// proxyForward is a dialFunc as x/net/proxy wants it.
+type proxyForward dialFunc
+
+// Dial implements proxy.Dialer; only DialContext is used.
+func (f proxyForward) Dial(network, addr string) (net.Conn, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// DialContext implements proxy.ContextDialer.
+func (f proxyForward) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	return f(ctx, network, addr)
+}
+
+// serverAddr returns where the server answers STUN: the other end of the
+// connection, or behind a proxy, what its name resolves to, if it does.
+func (d dialer) serverAddr(ctx context.Context, conn net.Conn, direct bool) netip.AddrPort {
+	if direct {
+		addr, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+		return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	}
+	if addr, err := netip.ParseAddrPort(d.addr); err == nil {
+		return addr
+	}
+	host, port, _ := net.SplitHostPort(d.addr)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil || len(found) == 0 {
+		return netip.AddrPort{}
+	}
+	addr, _ := netip.ParseAddrPort(net.JoinHostPort(found[0].Unmap().String(), port))
+	return addr
+}
+
+func decodeError(codec wire.Codec, f wire.Frame) *serverError {
+	e := new(serverError)
+	if err := codec.Body(f, (*wire.Error)(e)); err != nil {
+		e.Text = err.Error()
+	}
+	return e
+}
+
+// onDone calls f when ctx is done. The function it returns ends that; when it
+// returns, f is not running.
+func onDone(ctx context.Context, f func()) (stop func()) {
+	ended := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		f()
+	})
+	return func() {
+		if !cancel() {
+			<-ended
+		}
+	}
+}

@@ -1,0 +1,242 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"peerway/signal"
+	"peerway/signal/internal/wire"
+	"peerway/signal/relay"
+)
+
+const (
+	// pongWithin bounds the server's answer to a ping.
+	pongWithin = 10 * time.Second
+	// rebindEvery keeps relay sessions from expiring on the server.
+	rebindEvery = relay.IdleAfter / 2
+	// lastWords bounds what is still written when Run ends.
+	lastWords = 250 * time.Millisecond
+)
+
+// session is one connection, from dialing to its end. It reports whether the
+// login succeeded.
+func (c *Client) session(ctx context.Context) (welcomed bool, err error) {
+	url := c.cfg.URL
+	d := dialer{cfg: c.cfg, addr: url.Addr, public: url.Public,
+		match: func(pin signal.Pin) bool { return pin == url.Pin }}
+	conn, err := d.dial(ctx, c.codec)
+	if err != nil {
+		return false, err
+	}
+
+	var beats sync.WaitGroup
+	defer beats.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer conn.link.Close()
+	defer onDone(ctx, func() { conn.link.Finish(nil, 1000, "", lastWords) })()
+
+	s := session{Client: c, connection: conn, beats: &beats, cancel: cancel}
+	defer c.disconnected()
+	if err := c.login(conn); err != nil {
+		return false, err
+	}
+	err = s.read(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // why the connection was ended here
+	}
+	if s.welcomed {
+		c.cfg.Handler.Disconnected(err)
+		c.log.Info("signal server is lost", "remote", c.cfg.URL.Addr, "err", err)
+	}
+	return s.welcomed, err
+}
+
+// login sends the proof and, without waiting for the answer, all that the server
+// must know of this peer.
+func (c *Client) login(conn *connection) error {
+	hello := wire.Hello{Peer: c.cfg.Identity.PeerID(), Name: c.cfg.Name, Instance: c.cfg.Instance}
+	hello.Prove(conn.challenge, conn.binding, c.cfg.Identity, c.cfg.URL.Secret)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.post(conn.link, wire.TypeHello, 0, hello); err != nil {
+		return err
+	}
+	c.key = conn.challenge.Server
+	c.announce(conn.link)
+	c.reopen(conn.link)
+	c.rebind(conn.link)
+	c.link.Store(conn.link)
+	return nil
+}
+
+// disconnected fails all requests that wait for an answer.
+func (c *Client) disconnected() {
+	c.link.Store(nil)
+	c.mu.Lock()
+	pending := c.pending
+	c.pending = make(map[uint64]func(wire.Frame, error))
+	c.mu.Unlock()
+	for _, done := range pending {
+		done(wire.Frame{}, signal.ErrDisconnected)
+	}
+}
+
+// A session is a connection that has sent its login.
+type session struct {
+	*Client
+	*connection
+	beats    *sync.WaitGroup
+	cancel   context.CancelCauseFunc
+	welcomed bool
+}
+
+// read handles what comes until the connection ends, and returns why it did.
+func (s *session) read(ctx context.Context) error {
+	for {
+		msg, err := s.connection.link.Read()
+		if err != nil {
+			return err
+		}
+		if relay.IsFrame(msg) {
+			if id, packet, ok := relay.ParseFrame(msg); ok && s.welcomed {
+				s.cfg.Handler.Relayed(id, packet)
+			}
+			continue
+		}
+		f, err := s.codec.Frame(msg)
+		if err != nil {
+			return err
+		}
+		if err := s.handle(ctx, f); err != nil {
+			return err
+		}
+	}
+}
+
+// handle returns an error if the connection is at its end.
+func (s *session) handle(ctx context.Context, f wire.Frame) error {
+	if f.Type == wire.TypeError && f.ID == 0 {
+		return s.failed(decodeError(s.codec, f))
+	}
+	if !s.welcomed {
+		if f.Type != wire.TypeWelcome {
+			return fmt.Errorf("log in: message %d instead of a welcome", f.Type)
+		}
+		return s.welcome(ctx, f)
+	}
+	switch f.Type {
+	case wire.TypeResult, wire.TypeError, wire.TypeMailboxReady:
+		s.answer(f)
+	case wire.TypeGoingAway:
+		var away wire.GoingAway
+		if err := s.codec.Body(f, &away); err != nil {
+			return err
+		}
+		return &goingAwayError{retry: min(time.Duration(away.RetryAfter)*time.Millisecond, backoffMax)}
+	case wire.TypePresence:
+		var p signal.Presence
+		if err := s.codec.Body(f, &p); err != nil {
+			return err
+		}
+		s.cfg.Handler.Presence(p)
+	case wire.TypeDeliver:
+		var sealed wire.Sealed
+		if err := s.codec.Body(f, &sealed); err != nil {
+			return err
+		}
+		s.cfg.Handler.Deliver(sealed.Peer, sealed.Box)
+	case wire.TypeMailboxTaken:
+		return s.mailboxTaken(f)
+	}
+	return nil // also for types of a later version
+}
+
+// failed handles an error that answers no request. Before the login is accepted
+// it refuses it.
+func (s *session) failed(err *serverError) error {
+	if !s.welcomed || err.Code.Fatal() || err.Code == wire.CodeDisplaced {
+		return err.refusal()
+	}
+	s.log.Warn("signal server complains", "err", err)
+	return nil
+}
+
+// answer tells the one who asked.
+func (s *session) answer(f wire.Frame) {
+	s.mu.Lock()
+	done := s.pending[f.ID]
+	delete(s.pending, f.ID)
+	s.mu.Unlock()
+	switch {
+	case done == nil: // it stopped waiting
+	case f.Type == wire.TypeError:
+		done(f, decodeError(s.codec, f))
+	default:
+		done(f, nil)
+	}
+}
+
+func (s *session) welcome(ctx context.Context, f wire.Frame) error {
+	var w wire.Welcome
+	if err := s.codec.Body(f, &w); err != nil {
+		return err
+	}
+	if w.Heartbeat == 0 || w.Heartbeat > 3600 {
+		return fmt.Errorf("log in: %w: a heartbeat of %d s", wire.ErrMalformed, w.Heartbeat)
+	}
+	if err := signal.ValidName(w.Name); err != nil {
+		return fmt.Errorf("log in: %w: %w", wire.ErrMalformed, err)
+	}
+	s.connection.link.KeepReading()
+	s.welcomed = true
+	s.mu.Lock()
+	s.name = w.Name
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	heartbeat := time.Duration(w.Heartbeat) * time.Second
+	s.beats.Go(func() { s.beat(ctx, heartbeat) })
+	observed, _ := netip.ParseAddrPort(w.Observed)
+	s.log.Info("logged in to the signal server", "remote", s.cfg.URL.Addr, "local", w.Name)
+	s.cfg.Handler.Connected(Info{Name: w.Name, Server: s.server, Observed: observed})
+	return nil
+}
+
+// beat sends heartbeats, keeps relay sessions alive, and ends a connection on
+// which nothing comes any more, until ctx is done.
+func (s *session) beat(ctx context.Context, every time.Duration) {
+	link := s.connection.link
+	tick := time.NewTicker(max(every/4, 250*time.Millisecond))
+	defer tick.Stop()
+	pinged, bound := time.Now(), time.Now()
+	for {
+		var now time.Time
+		select {
+		case <-ctx.Done():
+			return
+		case now = <-tick.C:
+		}
+		if now.Sub(link.Heard()) > every+pongWithin {
+			s.cancel(fmt.Errorf("%w: nothing for %v", errSilent, every+pongWithin))
+			return
+		}
+		if now.Sub(pinged) >= every {
+			pinged = now
+			s.post(link, wire.TypePing, 0, nil)
+		}
+		if now.Sub(bound) >= rebindEvery {
+			bound = now
+			s.mu.Lock()
+			s.rebind(link)
+			s.mu.Unlock()
+		}
+	}
+}
+
+// isDisconnect reports whether err only says that the connection was lost.
+func isDisconnect(err error) bool { return errors.Is(err, signal.ErrDisconnected) }

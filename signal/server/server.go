@@ -1,0 +1,281 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"peerway/signal"
+	"peerway/signal/internal/wire"
+	"peerway/signal/relay"
+)
+
+// Limits of a server.
+const (
+	defaultListen    = ":7443"
+	defaultHeartbeat = 20 * time.Second
+	maxConnections   = 10_000
+	maxHandshakes    = 256
+	saveDelay        = time.Second // collects changes of the state
+)
+
+// Config is what a [Server] needs.
+type Config struct {
+	Listen string // HOST:PORT for TCP and UDP; "" means :7443, port 0 any free one
+	State  State
+	// Save stores the state whenever it has changed. It is called from one
+	// goroutine at a time, and must be atomic. nil forgets.
+	Save func(State) error
+	Log  *slog.Logger // nil discards
+	// Certificates are public ones, for peers that use a wss:// URL.
+	Certificates []tls.Certificate
+	// Heartbeat is told to peers, in whole seconds; a peer that is silent for
+	// three of them is gone. 0 means 20 s.
+	Heartbeat time.Duration
+}
+
+// A Server is a signal server. Its methods may be called from any goroutine.
+type Server struct {
+	cfg       Config
+	log       *slog.Logger
+	tls       *tls.Config
+	key       ed25519.PublicKey
+	secret    signal.Secret
+	heartbeat time.Duration
+	codec     wire.Codec
+	hub       *hub
+	table     relay.Table
+	buffers   sync.Pool     // write buffers of websockets
+	unsaved   chan struct{} // holds one token if the state has changed
+
+	ready chan struct{}
+	addr  netip.AddrPort // set before ready is closed
+}
+
+// New returns a server that does not run. It acquires nothing.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.State.Validate(); err != nil {
+		return nil, fmt.Errorf("signal server state: %w", err)
+	}
+	key := ed25519.NewKeyFromSeed(cfg.State.Key)
+	own, err := certificate(key)
+	if err != nil {
+		return nil, fmt.Errorf("signal server certificate: %w", err)
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = defaultListen
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = defaultHeartbeat
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		cfg: cfg, log: cfg.Log, tls: tlsConfig(own, cfg.Certificates),
+		key: key.Public().(ed25519.PublicKey), secret: cfg.State.Secret,
+		heartbeat: cfg.Heartbeat, codec: wire.NewCodec(), hub: newHub(cfg.State.Peers),
+		unsaved: make(chan struct{}, 1), ready: make(chan struct{}),
+	}, nil
+}
+
+// Ready is closed when the server accepts peers.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr returns the address the server listens on. It is valid once it is ready.
+func (s *Server) Addr() netip.AddrPort { return s.addr }
+
+// URL returns what a peer needs to log in, for a server that is reached at host,
+// with a port or without, which means the port it listens on. It is valid once
+// the server is ready.
+func (s *Server) URL(host string) signal.URL {
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		host = net.JoinHostPort(host, strconv.Itoa(int(s.addr.Port())))
+	}
+	return signal.URL{Addr: host, Pin: signal.PinOf(s.key), Secret: s.secret}
+}
+
+// Run serves until ctx is done, and returns its cause, or until the listener
+// fails. It tells peers that it goes away. When Run returns, everything it
+// opened is closed and every goroutine it started has returned. It runs once.
+func (s *Server) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	tcp, udp, err := listen(ctx, s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("signal server: %w", err)
+	}
+	defer udp.Close()
+	defer tcp.Close()
+	defer onDone(ctx, func() { tcp.Close() })()
+	all.Go(func() {
+		if err := relay.ServeSTUN(ctx, udp); ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+	all.Go(func() { s.sweep(ctx) })
+	all.Go(func() { s.save(ctx) })
+
+	addr, _ := netip.ParseAddrPort(tcp.Addr().String())
+	s.addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	close(s.ready)
+	s.log.Info("signal server is open", "local", s.addr)
+	return s.accept(ctx, tcp)
+}
+
+// accept owns all connections. It returns after they are closed.
+func (s *Server) accept(ctx context.Context, ln net.Listener) error {
+	var connections sync.WaitGroup
+	defer connections.Wait()
+	handshakes := make(chan struct{}, maxHandshakes)
+	open := make(chan struct{}, maxConnections)
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("signal server: %w", err)
+		default: // no descriptors left, or a connection that died in the queue
+			s.log.Warn("accept", "err", err)
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if !enter(open) {
+			conn.Close()
+			continue
+		}
+		if !enter(handshakes) { // clients come back after a random time
+			<-open
+			conn.Close()
+			continue
+		}
+		connections.Go(func() {
+			defer func() { <-open }()
+			s.serve(ctx, conn, func() { <-handshakes })
+		})
+	}
+}
+
+// enter takes a place if there is one.
+func enter(places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// sweep ends the sessions of peers that have gone silent, and forgets what is
+// over.
+func (s *Server) sweep(ctx context.Context) {
+	loseAfter := 3 * s.heartbeat
+	tick := time.NewTicker(s.heartbeat / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.table.Sweep(now)
+			for _, p := range s.hub.sweep(now, now.Add(-loseAfter)) {
+				p.reject(&wire.Error{Code: wire.CodeSilent, Text: "nothing was heard for " + loseAfter.String()})
+			}
+		}
+	}
+}
+
+// changed makes the state be saved soon.
+func (s *Server) changed() {
+	select {
+	case s.unsaved <- struct{}{}:
+	default:
+	}
+}
+
+// save saves the state after changes, and a last time when ctx is done.
+func (s *Server) save(ctx context.Context) {
+	for {
+		select {
+		case <-s.unsaved:
+		case <-ctx.Done():
+			select {
+			case <-s.unsaved:
+				s.store()
+			default:
+			}
+			return
+		}
+		select {
+		case <-time.After(saveDelay):
+		case <-ctx.Done():
+		}
+		s.store()
+	}
+}
+
+func (s *Server) store() {
+	if s.cfg.Save == nil {
+		return
+	}
+	state := State{Key: s.cfg.State.Key, Secret: s.secret, Peers: s.hub.known()}
+	if err := s.cfg.Save(state); err != nil {
+		s.log.Error("known peers are not saved", "err", err)
+	}
+}
+
+// listen opens TCP and UDP at the same port number. The caller closes both.
+func listen(ctx context.Context, addr string) (net.Listener, *net.UDPConn, error) {
+	var config net.ListenConfig
+	for tries := 1; ; tries++ {
+		tcp, err := config.Listen(ctx, "tcp", addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			tcp.Close()
+			return nil, nil, err
+		}
+		port := strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port)
+		udp, err := config.ListenPacket(ctx, "udp", net.JoinHostPort(host, port))
+		if err == nil {
+			return tcp, udp.(*net.UDPConn), nil
+		}
+		tcp.Close()
+		if _, wish, _ := net.SplitHostPort(addr); wish != "0" || tries == 20 {
+			return nil, nil, err
+		}
+	}
+}
+
+// onDone calls f when ctx is done. The function it returns ends that; when it
+// returns, f is not running.
+func onDone(ctx context.Context, f func()) (stop func()) {
+	ended := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		f()
+	})
+	return func() {
+		if !cancel() {
+			<-ended
+		}
+	}
+}
