@@ -179,7 +179,7 @@ func (w *world) openAndClose(t *testing.T) {
 	w.cam.waitSessions(patience, 1) // shared by all of them
 }
 
-func parseURL(t *testing.T, text string) *url.URL {
+func parseURL(t testing.TB, text string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(text)
 	if err != nil {

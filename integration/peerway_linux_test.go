@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -247,7 +246,7 @@ func (r *role) waitFootprint(within time.Duration, before footprint) {
 }
 
 // stop ends a role as a user does and checks that it ends well.
-func (r *role) stop(s syscall.Signal) {
+func (r *role) stop(s os.Signal) {
 	r.t.Helper()
 	code, took := r.signal(s)
 	if code != 0 && code != 130 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -209,7 +210,7 @@ func (p *process) kill() {
 }
 
 // signal sends a signal and returns the exit code, and after how long.
-func (p *process) signal(s syscall.Signal) (code int, took time.Duration) {
+func (p *process) signal(s os.Signal) (code int, took time.Duration) {
 	p.t.Helper()
 	sent := time.Now()
 	if err := p.cmd.Process.Signal(s); err != nil {

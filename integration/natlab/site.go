@@ -53,6 +53,7 @@ type Site struct {
 	wire   *Wire
 	kind   Kind
 	cut    string // rules that drop
+	ports  string // rules that forward TCP ports
 }
 
 // Site adds a site with one host to the lab.
@@ -149,11 +150,19 @@ func (s *Site) Heal() {
 	s.apply()
 }
 
+// Forward makes the box forward a TCP port of its public address to a host
+// behind it, as its owner would set it up.
+func (s *Site) Forward(port uint16, to *Host) {
+	s.lab.t.Helper()
+	s.ports += fmt.Sprintf("iifname wan0 tcp dport %d dnat to %s\n", port, to.addr)
+	s.apply()
+}
+
 // apply gives the box its rules, all at once.
 func (s *Site) apply() {
 	s.lab.t.Helper()
 	cmd := (&Host{namespace: s.box}).Command(s.lab.t.Context(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(rules(s.kind, s.LAN.addr, s.cut))
+	cmd.Stdin = strings.NewReader(rules(s.kind, s.LAN.addr, s.cut, s.ports))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.lab.t.Fatalf("natlab: rules of %s: %v: %s", s.box, err, out)
 	}
@@ -164,7 +173,7 @@ func (s *Site) apply() {
 // occupy the port in the connection table, and a host behind the box that
 // sends from that port would be given another one: a port-restricted box would
 // turn into a symmetric one.
-func rules(kind Kind, host netip.Addr, cut string) string {
+func rules(kind Kind, host netip.Addr, cut, ports string) string {
 	masquerade, forwarded, blocked := "masquerade", "", ""
 	switch kind {
 	case FullCone:
@@ -183,6 +192,7 @@ table ip box {
 	chain incoming {
 		type nat hook prerouting priority dstnat
 		%s
+		%s
 	}
 	chain itself {
 		type filter hook input priority filter
@@ -198,5 +208,5 @@ table ip box {
 		iifname wan0 drop
 	}
 }
-`, masquerade, forwarded, blocked, cut)
+`, masquerade, ports, forwarded, blocked, cut)
 }
