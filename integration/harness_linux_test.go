@@ -1,6 +1,9 @@
 package integration_test
 
 import (
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -23,5 +26,22 @@ func TestHarness(t *testing.T) {
 	t.Run("web", func(t *testing.T) {
 		url, hash := startWeb(t, here{}, "127.0.0.1")
 		wantFile(t, here{}, url+"/large", hash)
+	})
+	t.Run("bare QUIC", func(t *testing.T) {
+		if _, err := largeFile(); err != nil {
+			t.Fatal(err)
+		}
+		root, err := webRoot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sender := startHelper(t, here{}, "quic-send", "127.0.0.1:0", filepath.Join(root, "large"))
+		address := sender.says("ready")
+		for range 2 {
+			receiver := startHelper(t, here{}, "quic-receive", address)
+			if got, want := strings.Fields(receiver.says("received"))[0], strconv.Itoa(largeSize); got != want {
+				t.Errorf("received %s bytes, want %s", got, want)
+			}
+		}
 	})
 }

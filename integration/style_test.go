@@ -29,7 +29,8 @@ func TestPackageComments(t *testing.T) {
 		comments[s.folder()] += s.file.Doc.Text()
 		begin[s.folder()] = "Package " + s.file.Name.Name + " "
 		if s.file.Name.Name == "main" {
-			begin[s.folder()] = "Command " + path.Base(s.folder()) + " "
+			name := path.Base(s.folder()) // of the program
+			begin[s.folder()] = strings.ToUpper(name[:1]) + name[1:] + " "
 		}
 	}
 	for folder, text := range comments {
