@@ -30,6 +30,11 @@ const (
 	suspectAfter = 400 * time.Millisecond
 	loseAfter    = 1500 * time.Millisecond
 
+	// deafAfter takes the place of loseAfter while the relay is silent too. Then
+	// the peer may hear us and answer in vain on the direct path: it notices
+	// when we leave that.
+	deafAfter = time.Second
+
 	// relayedAfter is how long a peer that uses the relay must have been silent
 	// on the direct path for it to have lost that.
 	relayedAfter = 300 * time.Millisecond
@@ -41,6 +46,10 @@ const (
 	askedFor   = 100 * time.Millisecond
 	pressedFor = 500 * time.Millisecond
 	pause      = time.Second
+
+	// maxRTT bounds what a round trip time may stretch: the peer has a say in
+	// what is measured.
+	maxRTT = time.Second
 
 	// stableAfter is the life after which a direct path has earned an immediate
 	// attempt to replace it. One that dies younger waits for its turn.
@@ -141,11 +150,11 @@ func New(config Config) *Machine {
 func (m *Machine) DirectUp(now time.Time, addr netip.AddrPort, rtt time.Duration) Decision {
 	before := m.route
 	m.attempting, m.nextAt = false, time.Time{}
+	m.rtt = min(rtt, maxRTT)
 	if m.state != relayed && m.route.Direct == addr {
-		m.rtt = rtt
-		return m.decide(now)
+		return m.decided(now, before)
 	}
-	m.state, m.rtt = trial, rtt
+	m.state = trial
 	m.route = Route{Direct: addr, Relay: true}
 	m.upAt, m.sent, m.overRelay = now, run{}, run{}
 	return m.decided(now, before)
@@ -161,14 +170,13 @@ func (m *Machine) DirectDown(now time.Time) Decision {
 }
 
 // AttemptEnded says that the attempt that was asked for last is over. If it
-// found a path, DirectUp has said so already.
-func (m *Machine) AttemptEnded(now time.Time, ok bool) Decision {
-	running := m.attempting
-	m.attempting = false
-	if running && !ok {
+// found a path, DirectUp has said so before, and this changes nothing.
+func (m *Machine) AttemptEnded(now time.Time) Decision {
+	if m.attempting {
+		m.attempting = false
 		m.attemptFailed(now)
 	}
-	return m.decide(now)
+	return m.decided(now, m.route)
 }
 
 // NetworkChanged says that addresses or routes of this host changed. A direct
@@ -192,7 +200,7 @@ func (m *Machine) Tick(now time.Time, seen Observation) Decision {
 	m.note(seen)
 	switch {
 	case m.state == relayed:
-	case m.lost(now):
+	case m.lost(now, seen):
 		m.lose(now)
 	case m.state == direct && m.silent(now, seen):
 		m.suspectNow(now)
@@ -211,8 +219,9 @@ func (m *Machine) Tick(now time.Time, seen Observation) Decision {
 // note follows the runs of packets that say something about the direct path.
 func (m *Machine) note(seen Observation) {
 	if m.state != relayed {
-		m.sent.note(seen.SentDirect, later(seen.HeardDirect, m.upAt))
-		m.overRelay.note(seen.HeardRelay, later(seen.HeardDirect, m.upAt))
+		heard, gap := later(seen.HeardDirect, m.upAt), max(pause, 4*m.rtt)
+		m.sent.note(seen.SentDirect, heard, gap)
+		m.overRelay.note(seen.HeardRelay, heard, gap)
 	}
 }
 
@@ -220,10 +229,10 @@ func (m *Machine) note(seen Observation) {
 // was last heard.
 type run struct{ first, last time.Time }
 
-// note adds a packet seen at a time to the run, which ends when the direct path
-// was heard after it began.
-func (r *run) note(at, heard time.Time) {
-	if !heard.Before(r.first) || at.Sub(r.last) > pause {
+// note adds a packet seen at a time to the run. A new one begins after a gap,
+// and when the direct path was heard since it began.
+func (r *run) note(at, heard time.Time, gap time.Duration) {
+	if !heard.Before(r.first) || at.Sub(r.last) > gap {
 		r.first = time.Time{}
 	}
 	r.last = at
@@ -255,9 +264,12 @@ func (m *Machine) silent(now time.Time, seen Observation) bool {
 
 // lost reports whether the direct path is dead: it did not answer for long, or
 // the peer has used the relay for long.
-func (m *Machine) lost(now time.Time) bool {
+func (m *Machine) lost(now time.Time, seen Observation) bool {
 	after := max(loseAfter, 5*m.rtt)
-	return m.unanswered(now, after, pressedFor) || m.state == suspect && m.overRelay.length() >= after
+	deaf := m.state == suspect && !seen.HeardRelay.After(m.sent.first)
+	return m.unanswered(now, after, pressedFor) ||
+		deaf && m.unanswered(now, max(deafAfter, 4*m.rtt), pressedFor) ||
+		m.state == suspect && m.overRelay.length() >= after
 }
 
 func (m *Machine) suspectNow(now time.Time) {

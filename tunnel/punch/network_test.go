@@ -20,6 +20,7 @@ type network struct {
 
 	mu      sync.Mutex
 	cut     bool
+	tap     func(packet []byte) // sees what hosts send
 	nodes   []*node
 	servers map[netip.AddrPort]int // STUN servers, with the packets that each got
 	drops   map[netip.AddrPort]int // packets that a server leaves unanswered first
@@ -124,6 +125,9 @@ func (h *node) write(p []byte, to netip.AddrPort) error {
 	from := h.addr
 	if h.box != nil {
 		from = h.box.out(to)
+	}
+	if n.tap != nil {
+		n.tap(packet)
 	}
 	if !n.cut {
 		time.AfterFunc(n.delay, func() { n.arrive(packet, from, to) })
