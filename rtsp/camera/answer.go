@@ -2,6 +2,7 @@ package camera
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,9 +12,14 @@ import (
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
 )
 
+var errHTTP = errors.New("it speaks HTTP, not RTSP: is this the camera's RTSP port?")
+
 // hear translates a message of the camera. It returns what to send to the
 // gateway, what to send back to the camera, or neither.
 func (d *dialogue) hear(head, body []byte) (toGateway, toCamera []byte, err error) {
+	if bytes.HasPrefix(head, []byte("HTTP/")) {
+		return nil, nil, errHTTP
+	}
 	if !bytes.HasPrefix(head, []byte("RTSP/")) {
 		return nil, d.oblige(head, body), nil
 	}

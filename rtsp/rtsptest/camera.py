@@ -27,7 +27,7 @@ factory.set_launch(
     ' x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 !'
     ' rtph264pay name=pay0 pt=96 config-interval=1'
     ' audiotestsrc is-live=1 ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay name=pay1 pt=0 )')
-factory.set_shared(True)
+factory.set_shared(False)  # a shared pipeline that is being stopped answers 503
 
 if auth != 'none':
     a = GstRtspServer.RTSPAuth()
