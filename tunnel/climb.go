@@ -1,0 +1,342 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"peerway/tunnel/path"
+	"peerway/tunnel/pathsock"
+	"peerway/tunnel/punch"
+)
+
+// A climber introduces the two peers and looks for a direct path, for as long as
+// the session lives. All of it belongs to the goroutine of climb, but for send.
+type climber struct {
+	s       *session
+	machine *path.Machine
+	ctx     context.Context // of this one climb
+	out     chan message    // to be sealed and sent through the signal server
+
+	number    uint32         // of the newest attempt
+	trying    *punch.Attempt // not yet selected; nil if there is none
+	chosen    *punch.Attempt // carries the direct path; nil if there is none
+	mapped    chan netip.AddrPort
+	offlineAt time.Time      // since when the peer is known to be offline; zero: it is not
+	asking    sync.WaitGroup // STUN queries
+}
+
+// climb runs until ctx is done. introduced receives at most one error: why the
+// peer could not be told, or that it refuses.
+func (s *session) climb(ctx context.Context, introduced chan<- error) {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &climber{
+		s:       s,
+		machine: path.New(path.Config{Relay: relayPath}),
+		ctx:     ctx,
+		out:     make(chan message, 8),
+		mapped:  make(chan netip.AddrPort, 4),
+	}
+	defer c.close()
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer cancel()
+	sending.Go(func() { c.send(introduced) })
+
+	c.machine.Tick(time.Now(), path.Observation{}) // asks for the attempt that comes with the introduction
+	if s.role == dialing {
+		c.begin(offer)
+	}
+	tick := time.NewTicker(path.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			seen := s.observe()
+			c.apply(c.machine.Tick(now, seen))
+			c.listen(now, seen)
+		case event, ok := <-events(c.trying):
+			c.tried(event, ok)
+		case event, ok := <-events(c.chosen):
+			c.kept(event, ok)
+		case addr := <-c.mapped:
+			c.learned(addr)
+		case msg := <-s.inbox:
+			if err := c.hear(msg); err != nil {
+				introduce(introduced, err)
+			}
+		}
+	}
+}
+
+func (c *climber) close() {
+	c.asking.Wait()
+	for _, a := range []*punch.Attempt{c.trying, c.chosen} {
+		if a != nil {
+			a.Close()
+		}
+	}
+}
+
+// events returns the events of an attempt, or a channel that has none.
+func events(a *punch.Attempt) <-chan punch.Event {
+	if a == nil {
+		return nil
+	}
+	return a.Events()
+}
+
+// begin starts an attempt and tells the peer of it with a message of kind k.
+func (c *climber) begin(k kind) {
+	d := c.attempt(c.s.role == dialing)
+	c.tell(message{Kind: k, Attempt: c.number, Punch: &d, Instance: c.s.m.cfg.Instance})
+	c.query()
+}
+
+// attempt replaces the attempt that is under way and describes the new one. An
+// attempt that cannot even start is one without candidates: the relay carries on.
+func (c *climber) attempt(controlling bool) punch.Description {
+	if c.trying != nil {
+		c.trying.Close()
+		c.trying = nil
+	}
+	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{Controlling: controlling, Mapped: c.s.m.lastMapped()})
+	if err != nil {
+		c.s.log.Debug("no attempt at a direct path", "err", err)
+		c.machine.AttemptEnded(time.Now())
+		return punch.Description{}
+	}
+	c.trying = a
+	return a.Local()
+}
+
+// query asks the signal server's STUN for our mapped address.
+func (c *climber) query() {
+	server := c.s.m.stunServer()
+	if !server.IsValid() || c.trying == nil {
+		return
+	}
+	c.asking.Go(func() {
+		addr, err := c.s.m.mappedBy(c.ctx, server)
+		if err != nil {
+			c.s.log.Debug("mapped address is unknown", "remote", server, "err", err)
+			return
+		}
+		select {
+		case c.mapped <- addr:
+		case <-c.ctx.Done():
+		}
+	})
+}
+
+// learned tells the peer of an address that was not in the description.
+func (c *climber) learned(addr netip.AddrPort) {
+	if c.trying == nil {
+		return
+	}
+	if more := c.trying.AddMapped(addr); len(more) > 0 {
+		c.tell(message{Kind: candidates, Attempt: c.number, Candidates: more})
+	}
+}
+
+// hear acts on a message of the peer. An error ends the introduction.
+func (c *climber) hear(msg message) error {
+	switch msg.Kind {
+	case refuse:
+		return fmt.Errorf("%w: %s", ErrRefused, printable(msg.Reason))
+	case offer, punchOffer:
+		if c.s.role != answering || msg.Punch == nil {
+			return nil
+		}
+		c.number = msg.Attempt
+		reply := answer
+		if msg.Kind == punchOffer {
+			reply = punchReply
+		}
+		c.begin(reply)
+		c.connect(*msg.Punch)
+	case answer, punchReply:
+		if c.s.role == dialing && msg.Attempt == c.number && msg.Punch != nil {
+			c.s.instance.CompareAndSwap(0, msg.Instance)
+			c.connect(*msg.Punch)
+		}
+	case candidates:
+		if c.trying != nil && msg.Attempt == c.number {
+			if err := c.trying.AddRemote(msg.Candidates); err != nil {
+				c.s.log.Debug("candidates dropped", "err", err)
+			}
+		}
+	case punchWish:
+		if c.s.role == dialing && c.trying == nil {
+			c.number++
+			c.begin(punchOffer)
+		}
+	}
+	return nil
+}
+
+func (c *climber) connect(remote punch.Description) {
+	if c.trying == nil {
+		return
+	}
+	if err := c.trying.Connect(remote); err != nil {
+		c.s.log.Debug("attempt at a direct path", "err", err)
+	}
+}
+
+// tried acts on an event of the attempt that is under way.
+func (c *climber) tried(event punch.Event, ok bool) {
+	switch e := event.(type) {
+	case punch.Selected:
+		if c.chosen != nil {
+			c.chosen.Close()
+		}
+		c.chosen, c.trying = c.trying, nil
+		c.up(e)
+	default:
+		if f, isFailed := event.(punch.Failed); isFailed {
+			c.s.log.Debug("no direct path", "err", f.Reason)
+		} else if ok {
+			return
+		}
+		c.trying.Close()
+		c.trying = nil
+		c.apply(c.machine.AttemptEnded(time.Now()))
+	}
+}
+
+// kept acts on an event of the attempt whose path is in use.
+func (c *climber) kept(event punch.Event, _ bool) {
+	if e, ok := event.(punch.Selected); ok {
+		c.up(e)
+		return
+	}
+	c.chosen.Close()
+	c.chosen = nil
+	c.apply(c.machine.DirectDown(time.Now()))
+}
+
+func (c *climber) up(e punch.Selected) {
+	c.s.route.Authenticate(e.Remote)
+	c.apply(c.machine.DirectUp(time.Now(), e.Remote, e.RTT))
+	select { // the machine trusts the path when a packet of QUIC has come over it
+	case <-c.s.ready:
+		c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance})
+	default:
+	}
+}
+
+// apply makes what the path machine has decided true.
+func (c *climber) apply(d path.Decision) {
+	if d.Changed {
+		if d.Route.Relay {
+			c.s.m.cfg.Signal.Bind(c.s.id, c.s.peer) // the relay forgets what is not used
+		}
+		c.s.route.SetRoute(pathsock.Route{Direct: d.Route.Direct, Relay: d.Route.Relay})
+		before := c.s.moved(d)
+		if before != d.Path {
+			c.s.log.Info("path has changed", "path", d.Path, "remote", d.Route.Direct)
+		}
+	}
+	if !d.StartAttempt {
+		return
+	}
+	if c.s.role == answering {
+		c.tell(message{Kind: punchWish})
+		return
+	}
+	c.number++
+	c.begin(punchOffer)
+}
+
+// tell sends msg on the control stream, or through the signal server while
+// there is none.
+func (c *climber) tell(msg message) {
+	msg.Session = c.s.id
+	select {
+	case <-c.s.ready:
+		c.s.control.send(msg)
+		return
+	default:
+	}
+	select {
+	case c.out <- msg:
+	default:
+	}
+}
+
+// send seals and sends what tell has queued, in order.
+func (c *climber) send(introduced chan<- error) {
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case msg := <-c.out:
+			err := c.post(msg)
+			if err == nil || c.ctx.Err() != nil {
+				continue
+			}
+			if msg.Kind == offer || msg.Kind == answer {
+				introduce(introduced, err)
+			}
+		}
+	}
+}
+
+func (c *climber) post(msg message) error {
+	plain, err := msg.encode()
+	if err != nil {
+		return err
+	}
+	sealed, err := c.s.m.cfg.Identity.Seal(c.s.peer, plain)
+	if err != nil {
+		return err
+	}
+	return c.s.m.cfg.Signal.Send(c.ctx, c.s.peer, sealed)
+}
+
+func introduce(introduced chan<- error, err error) {
+	select {
+	case introduced <- err:
+	default: // one is enough
+	}
+}
+
+// listen gives a peer up that is offline and silent.
+func (c *climber) listen(now time.Time, seen path.Observation) {
+	if !c.s.offline.Load() {
+		c.offlineAt = time.Time{}
+		return
+	}
+	if c.offlineAt.IsZero() {
+		c.offlineAt = now
+		c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance}) // is anybody there?
+	}
+	heard := c.offlineAt
+	for _, at := range []time.Time{seen.HeardDirect, seen.HeardRelay} {
+		if at.After(heard) {
+			heard = at
+		}
+	}
+	if now.Sub(heard) > c.s.m.cfg.silent {
+		c.s.cancel(fmt.Errorf("%w: it is offline and silent", ErrPeerLost))
+	}
+}
+
+// observe returns what the paths have carried so far.
+func (s *session) observe() path.Observation {
+	stats := s.route.Stats()
+	return path.Observation{HeardDirect: stats.HeardDirect, HeardRelay: stats.HeardRelay, SentDirect: stats.SentDirect}
+}
+
+// moved records how the peer is reached now and returns the path before.
+func (s *session) moved(d path.Decision) (before string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.where = s.where.Path, d
+	return before
+}

@@ -1,0 +1,185 @@
+package tunnel
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"time"
+
+	"peerway/signal"
+)
+
+// This file is the Manager's side towards the signal client.
+
+// Connected tells the Manager that the signal server answers at server.
+func (m *Manager) Connected(server netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.server = server
+}
+
+// Disconnected tells the Manager that there is no signal server. Tunnels go on.
+func (m *Manager) Disconnected() {}
+
+// Presence tells the Manager what the server knows of a peer. A tunnel with an
+// earlier life of the peer's process is ended at once; a peer that is merely
+// offline keeps its tunnel while it is heard.
+func (m *Manager) Presence(p signal.Presence) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sl := m.peers[p.Peer]
+	if sl == nil || sl.up == nil {
+		return
+	}
+	sl.up.offline.Store(!p.Online)
+	if !p.Online || p.Instance == 0 {
+		return
+	}
+	if known := sl.up.instance.Load(); known != 0 && known != p.Instance {
+		sl.up.cancel(errRestarted)
+	}
+}
+
+// Relayed takes a packet of a session that came over the relay. It copies packet.
+func (m *Manager) Relayed(id uint64, packet []byte) {
+	if s, ok := m.routes.Load(id); ok {
+		s.(*session).route.Inject(packet)
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.early.keep(id, packet, time.Now())
+}
+
+// Deliver takes a sealed message that came through the signal server.
+func (m *Manager) Deliver(from signal.PeerID, sealed []byte) {
+	if !m.cfg.Allowed(from) {
+		m.log.Debug("message of a peer that is not paired", "peer", from)
+		return
+	}
+	plain, err := m.cfg.Identity.Open(from, sealed)
+	if err != nil {
+		m.log.Warn("message dropped", "peer", from, "err", err)
+		return
+	}
+	msg, err := decodeMessage(plain)
+	if err != nil {
+		m.log.Warn("message dropped", "peer", from, "err", err)
+		return
+	}
+	if msg.Kind == offer {
+		m.offered(from, msg)
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sl := m.peers[from]
+	if sl == nil {
+		return
+	}
+	for _, s := range []*session{sl.pending, sl.up} {
+		if s != nil && s.id == msg.Session {
+			s.receive(msg)
+		}
+	}
+}
+
+// offered answers an offer with a session, or settles who gives way when both
+// peers dialed at once: the one whose id is smaller.
+func (m *Manager) offered(from signal.PeerID, msg message) {
+	if msg.Session == 0 || msg.Punch == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.life == nil {
+		return
+	}
+	sl := m.slot(from)
+	if p := sl.pending; p != nil {
+		if p.id == msg.Session {
+			return // a repetition
+		}
+		me := m.cfg.Identity.PeerID()
+		if p.role == dialing && bytes.Compare(me[:], from[:]) > 0 {
+			m.log.Debug("both dialed at once: the peer gives way", "peer", from)
+			return
+		}
+	}
+	if sl.up != nil && sl.up.id == msg.Session {
+		return // a repetition: nothing may be replayed into a live tunnel
+	}
+	s := newSession(m, from, msg.Session, answering)
+	s.instance.Store(msg.Instance)
+	s.receive(msg)
+	if err := m.start(sl, s); err != nil {
+		return
+	}
+	for _, packet := range m.early.take(s.id) {
+		s.route.Inject(packet)
+	}
+}
+
+// earlyPackets keeps the few packets that overtake the offer they belong to.
+// What nobody asks for is forgotten: the limits are all it can cost.
+type earlyPackets struct {
+	sessions []earlySession // oldest first
+}
+
+type earlySession struct {
+	id      uint64
+	at      time.Time
+	packets [][]byte
+}
+
+const (
+	earlySessions = 16
+	earlyEach     = 8
+	earlyFor      = 2 * time.Second
+)
+
+func (e *earlyPackets) keep(id uint64, packet []byte, now time.Time) {
+	for len(e.sessions) > 0 && now.Sub(e.sessions[0].at) > earlyFor {
+		e.sessions = e.sessions[1:]
+	}
+	for i := range e.sessions {
+		if s := &e.sessions[i]; s.id == id {
+			if len(s.packets) < earlyEach {
+				s.packets = append(s.packets, bytes.Clone(packet))
+			}
+			return
+		}
+	}
+	if len(e.sessions) < earlySessions {
+		e.sessions = append(e.sessions, earlySession{id: id, at: now, packets: [][]byte{bytes.Clone(packet)}})
+	}
+}
+
+func (e *earlyPackets) take(id uint64) [][]byte {
+	for i, s := range e.sessions {
+		if s.id == id {
+			e.sessions = append(e.sessions[:i:i], e.sessions[i+1:]...)
+			return s.packets
+		}
+	}
+	return nil
+}
+
+// randomSession returns a session number that nobody can guess.
+func randomSession() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails since Go 1.24
+	return binary.BigEndian.Uint64(b[:]) | 1
+}
+
+// addrOf returns the value form of a UDP address.
+func addrOf(a net.Addr) netip.AddrPort {
+	udp, ok := a.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := udp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().WithZone(""), ap.Port())
+}

@@ -1,0 +1,389 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"peerway/signal"
+	"peerway/tunnel/lane"
+	"peerway/tunnel/pathsock"
+	"peerway/tunnel/punch"
+)
+
+// Errors that callers branch on. They are wrapped with what was tried.
+var (
+	// ErrNoPath: the peer was told, but no packet got through in time.
+	ErrNoPath = errors.New("no packet gets through")
+	// ErrRefused: the peer does not want a tunnel with this one.
+	ErrRefused = errors.New("refused")
+	// ErrPeerLost: a tunnel that was up went silent or its peer ended.
+	ErrPeerLost = errors.New("the peer is gone")
+)
+
+// Reasons for which a session ends that callers do not see.
+var (
+	errIdle       = errors.New("idle")
+	errReplaced   = errors.New("replaced by a newer tunnel")
+	errSuperseded = errors.New("the peer dialed at the same time")
+)
+
+// A Signaler carries messages to a peer that there is no tunnel to, and packets
+// that cannot go direct. Errors are, or wrap, [signal.ErrOffline],
+// [signal.ErrNotAllowed] and [signal.ErrDisconnected].
+type Signaler interface {
+	// Send delivers a sealed message and waits until the server has taken it.
+	Send(ctx context.Context, to signal.PeerID, sealed []byte) error
+	// Bind makes the relay forward packets of session between this peer and to.
+	// It does not wait.
+	Bind(session uint64, to signal.PeerID) error
+	// Unbind lets the relay forget session.
+	Unbind(session uint64)
+	// Relay sends one packet of session. It copies packet, never blocks, and
+	// may lose it.
+	Relay(session uint64, packet []byte) error
+}
+
+// An Incoming is a stream that a peer has opened.
+type Incoming struct {
+	*lane.Stream
+	Peer signal.PeerID // proven by the handshake
+}
+
+// Config configures a [Manager].
+type Config struct {
+	Identity signal.Identity
+	Instance uint64                           // which life of this process, random
+	Signal   Signaler                         // borrowed
+	Allowed  func(signal.PeerID) bool         // which peers may have a tunnel
+	Handle   func(context.Context, *Incoming) // serves a stream of a peer; the stream is closed when it returns
+	Listen   netip.AddrPort                   // UDP; zero: any address and port
+	Loopback bool                             // offer loopback addresses as candidates, for peers on one machine
+	Log      *slog.Logger                     // nil discards
+
+	linger time.Duration // tests; zero: lingerTime
+	silent time.Duration // tests; zero: silentTime
+}
+
+// lingerTime is how long a tunnel outlives its last stream.
+const lingerTime = 30 * time.Second
+
+// silentTime is how long nothing may be heard of a peer that the server knows to
+// be offline, before its tunnel is given up. A peer that is reconnecting to the
+// server is back sooner; one whose tunnel goes direct is heard.
+const silentTime = 10 * time.Second
+
+// A Manager keeps the tunnels of one process. Its methods may be called from
+// any goroutine; those named like the events of the signal client ([Manager.Deliver],
+// [Manager.Relayed], [Manager.Presence], [Manager.Connected]) never block.
+type Manager struct {
+	cfg Config
+	log *slog.Logger
+
+	running chan struct{} // closed when the socket is open
+	ended   chan struct{} // closed when Run returns
+
+	mu       sync.Mutex
+	life     context.Context // of Run; nil while it does not run
+	sessions sync.WaitGroup  // added to under mu while life is not done
+	peers    map[signal.PeerID]*slot
+	server   netip.AddrPort // of the signal server: STUN is at it
+	mapping  mapping
+	early    earlyPackets
+
+	routes sync.Map // session at the relay, uint64 -> *session
+	byAddr sync.Map // fictitious address, netip.AddrPort -> *session
+
+	// Set by Run before running is closed.
+	sock      *pathsock.Socket
+	puncher   *punch.Puncher
+	transport *transport
+	cert      tls.Certificate
+}
+
+// A slot is what the Manager knows of one peer: the tunnel that is up, and the
+// one being made.
+type slot struct{ up, pending *session }
+
+// New returns a Manager. It acquires nothing.
+func New(cfg Config) *Manager {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.linger == 0 {
+		cfg.linger = lingerTime
+	}
+	if cfg.silent == 0 {
+		cfg.silent = silentTime
+	}
+	return &Manager{
+		cfg:     cfg,
+		log:     cfg.Log,
+		running: make(chan struct{}),
+		ended:   make(chan struct{}),
+		peers:   make(map[signal.PeerID]*slot),
+	}
+}
+
+// Run keeps the tunnels until ctx is done. It is called once.
+//
+// When Run returns, everything it opened is closed and every goroutine it
+// started has returned. The error is the cause of ctx, or says why the socket
+// could not be opened or was lost.
+func (m *Manager) Run(ctx context.Context) error {
+	defer close(m.ended)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	if err := m.open(); err != nil {
+		return fmt.Errorf("tunnel: %w", err)
+	}
+	defer m.transport.close()
+	defer m.stop()
+
+	m.mu.Lock()
+	m.life = ctx
+	m.mu.Unlock()
+	close(m.running)
+
+	var accepting sync.WaitGroup
+	defer accepting.Wait()
+	defer cancel(nil)
+	accepting.Go(func() { cancel(m.accept(ctx)) })
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// open opens the socket and what listens on it.
+func (m *Manager) open() (err error) {
+	if m.cert, err = certificate(m.cfg.Identity); err != nil {
+		return err
+	}
+	var puncher *punch.Puncher
+	m.sock, err = pathsock.Listen(pathsock.Config{
+		Listen: m.cfg.Listen,
+		STUN:   func(packet []byte, from netip.AddrPort) { puncher.Deliver(packet, from) },
+		Log:    m.log,
+	})
+	if err != nil {
+		return err
+	}
+	puncher = punch.New(punch.Config{
+		Write:         m.sock.WriteSTUN,
+		Port:          m.sock.Port(),
+		AllowLoopback: m.cfg.Loopback,
+		Log:           m.log,
+	})
+	m.puncher = puncher
+	m.transport, err = listenQUIC(m.sock, m.cert, m.expected)
+	return err
+}
+
+// stop waits for all sessions, after which none can start.
+func (m *Manager) stop() {
+	m.mu.Lock()
+	m.life = nil
+	m.mu.Unlock()
+	m.sessions.Wait()
+}
+
+// accept hands each QUIC connection to the session that waits for it.
+func (m *Manager) accept(ctx context.Context) error {
+	for {
+		conn, err := m.transport.accept(ctx)
+		if err != nil {
+			return fmt.Errorf("tunnel: accept: %w", err)
+		}
+		s, ok := m.byAddr.Load(addrOf(conn.RemoteAddr()))
+		if !ok || !s.(*session).offer(conn) {
+			conn.CloseWithError(closeReplaced, "nobody waits for it")
+		}
+	}
+}
+
+// expected names the peer behind a fictitious address.
+func (m *Manager) expected(addr net.Addr) (signal.PeerID, bool) {
+	s, ok := m.byAddr.Load(addrOf(addr))
+	if !ok {
+		return signal.PeerID{}, false
+	}
+	return s.(*session).peer, true
+}
+
+// DialContext opens a stream to a service of peer, on the tunnel with it, which
+// is made if there is none. Whoever asks while it is being made waits and is told
+// the outcome. The answer of the peer about the service comes later: the first
+// Read reports it as a [lane.RefusedError].
+//
+// The caller closes the stream. Errors wrap [ErrNoPath], [ErrRefused], an error
+// of [Signaler], or the cause of ctx.
+func (m *Manager) DialContext(ctx context.Context, peer signal.PeerID, service string, class lane.Class) (*lane.Stream, error) {
+	// A tunnel can end between being found and being used; the next one cannot
+	// be older than this call, so few rounds suffice.
+	var err error
+	for range 4 {
+		var s *session
+		if s, err = m.session(ctx, peer); err != nil {
+			break
+		}
+		var stream *lane.Stream
+		if stream, err = s.dial(ctx, lane.Header{Version: 1, Service: service, Class: class}); err == nil {
+			return stream, nil
+		}
+		if !errors.Is(err, lane.ErrClosed) {
+			break
+		}
+		select { // its end is not far: do not find it again
+		case <-s.retired:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("tunnel: dial %s: %w", peer.Short(), context.Cause(ctx))
+		}
+	}
+	return nil, fmt.Errorf("tunnel: dial %s: %w", peer.Short(), err)
+}
+
+// session returns the tunnel with peer once it is up.
+func (m *Manager) session(ctx context.Context, peer signal.PeerID) (*session, error) {
+	select {
+	case <-m.running:
+	case <-m.ended:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	for {
+		s, err := m.find(peer)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-s.ready:
+			return s, nil
+		case <-s.retired:
+			if errors.Is(s.end(), errSuperseded) || errors.Is(s.end(), errReplaced) {
+				continue // there is a newer one
+			}
+			return nil, s.end()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// find returns the tunnel with peer, which may not be up yet, or starts one.
+func (m *Manager) find(peer signal.PeerID) (*session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sl := m.slot(peer)
+	switch {
+	case sl.up != nil:
+		return sl.up, nil
+	case sl.pending != nil:
+		return sl.pending, nil
+	}
+	if m.life == nil {
+		return nil, net.ErrClosed
+	}
+	s := newSession(m, peer, randomSession(), dialing)
+	if err := m.start(sl, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// slot returns the slot of peer. m.mu is held.
+func (m *Manager) slot(peer signal.PeerID) *slot {
+	sl := m.peers[peer]
+	if sl == nil {
+		sl = &slot{}
+		m.peers[peer] = sl
+	}
+	return sl
+}
+
+// start runs s as the pending session of sl. m.mu is held and Run runs.
+func (m *Manager) start(sl *slot, s *session) error {
+	if m.life.Err() != nil {
+		s.cancel(nil)
+		return net.ErrClosed
+	}
+	if sl.pending != nil {
+		sl.pending.cancel(errSuperseded)
+	}
+	sl.pending = s
+	s.register()
+	m.sessions.Go(s.run)
+	return nil
+}
+
+// promote makes s the tunnel with its peer. It reports false if s was
+// superseded meanwhile.
+func (m *Manager) promote(s *session) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sl := m.slot(s.peer)
+	if sl.pending != s {
+		return false
+	}
+	if sl.up != nil {
+		sl.up.cancel(errReplaced)
+	}
+	sl.pending, sl.up = nil, s
+	return true
+}
+
+// retire takes s out: nobody will find it any more.
+func (m *Manager) retire(s *session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sl := m.peers[s.peer]
+	if sl == nil {
+		return
+	}
+	if sl.up == s {
+		sl.up = nil
+	}
+	if sl.pending == s {
+		sl.pending = nil
+	}
+	if sl.up == nil && sl.pending == nil {
+		delete(m.peers, s.peer)
+	}
+}
+
+// Tunnels describes the tunnels that are up, ordered by peer.
+func (m *Manager) Tunnels() []Info {
+	m.mu.Lock()
+	var up []*session
+	for _, sl := range m.peers {
+		if sl.up != nil {
+			up = append(up, sl.up)
+		}
+	}
+	m.mu.Unlock()
+	slices.SortFunc(up, func(a, b *session) int { return slices.Compare(a.peer[:], b.peer[:]) })
+	infos := make([]Info, len(up))
+	for i, s := range up {
+		infos[i] = s.info(time.Now())
+	}
+	return infos
+}
+
+// Info describes a tunnel at one moment.
+type Info struct {
+	Peer              signal.PeerID
+	Path              string         // "direct" or "relay-ws"
+	Remote            netip.AddrPort // of the direct path; the signal server on the relay
+	RTT               time.Duration
+	Streams           int
+	BytesIn, BytesOut int64         // of QUIC packets
+	Idle              time.Duration // since the last stream ended; 0 while there is one
+	Up                time.Duration
+}

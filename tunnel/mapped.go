@@ -1,0 +1,64 @@
+package tunnel
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// mappedFor is how long an address that STUN once told is offered to peers
+// before it was asked again. NATs forget sooner; then the offer is one useless
+// candidate, and the fresh address follows.
+const mappedFor = 5 * time.Minute
+
+// mappedIn bounds one STUN query.
+const mappedIn = 3 * time.Second
+
+// A mapping is the address that the signal server's STUN saw this process at.
+type mapping struct {
+	addr netip.AddrPort
+	at   time.Time
+}
+
+// stunServer returns where STUN can be asked, or the zero value.
+func (m *Manager) stunServer() netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.server
+}
+
+// lastMapped returns the addresses worth offering before STUN has answered.
+func (m *Manager) lastMapped() []netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.mapping.addr.IsValid() || time.Since(m.mapping.at) > mappedFor {
+		return nil
+	}
+	return []netip.AddrPort{m.mapping.addr}
+}
+
+// mappedBy asks server for the mapped address and remembers it.
+func (m *Manager) mappedBy(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
+	ctx, cancel := context.WithTimeout(ctx, mappedIn)
+	defer cancel()
+	addr, err := m.puncher.Mapped(ctx, server)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mapping = mapping{addr: addr, at: time.Now()}
+	return addr, nil
+}
+
+// printable returns s without what could deceive a terminal or a log.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,93 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"peerway/tunnel/punch"
+)
+
+// A message is what two peers tell each other about their tunnel: sealed and
+// through the signal server while there is none, over its control stream
+// afterwards. Keys are never reused; unknown keys are ignored and unknown kinds
+// dropped, so that a newer peer can say more.
+type message struct {
+	Kind     kind   `cbor:"1,keyasint"`
+	Session  uint64 `cbor:"2,keyasint,omitempty"` // what the message belongs to, and the session at the relay
+	Instance uint64 `cbor:"3,keyasint,omitempty"` // which life of the sending process
+	Attempt  uint32 `cbor:"4,keyasint,omitempty"` // which attempt to find a direct path, from 0
+
+	Punch      *punch.Description `cbor:"5,keyasint,omitempty"`
+	Candidates []string           `cbor:"6,keyasint,omitempty"`
+	Reason     string             `cbor:"7,keyasint,omitempty"` // for people
+}
+
+// A kind says what a message means.
+type kind uint8
+
+const (
+	offer      kind = 1 // let us have a tunnel; Punch is attempt 0
+	answer     kind = 2 // yes; Punch answers attempt 0
+	refuse     kind = 3 // no; Reason says why
+	candidates kind = 4 // further candidates for Attempt
+	punchOffer kind = 5 // let us try for a direct path again
+	punchReply kind = 6 // yes
+	punchWish  kind = 7 // from the end that answers attempts: please start one
+	idleAsk    kind = 8 // no stream here for a while: shall we end?
+	idleAgree  kind = 9
+	idleRefuse kind = 10
+	hello      kind = 11 // the first on the control stream
+)
+
+// maxMessage bounds an encoded message, in bytes.
+const maxMessage = 8 << 10
+
+// maxCandidates bounds the candidates of one message.
+const maxCandidates = 16
+
+// maxReason bounds the text a peer may make this end show, in bytes.
+const maxReason = 256
+
+var errMessage = errors.New("malformed message")
+
+// encode returns the message in CBOR.
+func (m message) encode() ([]byte, error) {
+	b, err := cbor.Marshal(m)
+	if err == nil && len(b) > maxMessage {
+		err = fmt.Errorf("%w: %d bytes", errMessage, len(b))
+	}
+	return b, err
+}
+
+// decodeMessage reads what encode writes. Everything in b is hostile.
+func decodeMessage(b []byte) (message, error) {
+	if len(b) > maxMessage {
+		return message{}, fmt.Errorf("%w: %d bytes", errMessage, len(b))
+	}
+	mode, err := cbor.DecOptions{
+		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
+		IndefLength:      cbor.IndefLengthForbidden,
+		TagsMd:           cbor.TagsForbidden,
+		MaxNestedLevels:  4,
+		MaxArrayElements: 16,
+		MaxMapPairs:      32,
+	}.DecMode()
+	if err != nil {
+		return message{}, err
+	}
+	var m message
+	if err := mode.Unmarshal(b, &m); err != nil {
+		return message{}, fmt.Errorf("%w: %w", errMessage, err)
+	}
+	if len(m.Candidates) > maxCandidates || len(m.Reason) > maxReason {
+		return message{}, fmt.Errorf("%w: too long", errMessage)
+	}
+	if m.Punch != nil {
+		if err := m.Punch.Validate(); err != nil {
+			return message{}, fmt.Errorf("%w: %w", errMessage, err)
+		}
+	}
+	return m, nil
+}

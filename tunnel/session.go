@@ -1,0 +1,391 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apernet/quic-go"
+
+	"peerway/signal"
+	"peerway/tunnel/lane"
+	"peerway/tunnel/path"
+	"peerway/tunnel/pathsock"
+)
+
+var errRestarted = fmt.Errorf("%w: it was restarted", ErrPeerLost)
+
+// relayPath is what the relay over the signal server's websocket is called.
+const relayPath = "relay-ws"
+
+// A role says which end made the tunnel. The dialing end sends the offer, is
+// QUIC's client, and controls ICE.
+type role uint8
+
+const (
+	dialing role = iota
+	answering
+)
+
+// A session is one tunnel with one peer, from the first offer to the release of
+// the last resource. Its goroutine is run; all else tells it things or waits.
+type session struct {
+	m     *Manager
+	log   *slog.Logger
+	peer  signal.PeerID
+	id    uint64 // session at the relay
+	role  role
+	inbox chan message    // from the peer; full: the message is lost
+	conns chan *quic.Conn // answering: from the listener
+
+	stop     context.CancelCauseFunc // ends life
+	life     context.Context
+	ready    chan struct{} // closed when streams can be opened
+	retired  chan struct{} // closed when no stream can be opened any more; err is set
+	err      error
+	instance atomic.Uint64 // which life of the peer's process; 0 until known
+
+	offline atomic.Bool // the server says that the peer is
+
+	route *pathsock.Peer // opened by register, closed by run
+
+	// Set before ready is closed.
+	conn    *quic.Conn
+	lanes   *lane.Set
+	control *control
+	started time.Time
+
+	mu      sync.Mutex
+	idle    idleClock
+	opening int           // streams being opened
+	changed chan struct{} // holds one token when idle must be looked at
+	settled chan struct{} // closed when an answer to idleAsk is known
+	where   path.Decision // how the peer is reached now
+}
+
+func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
+	s := &session{
+		m:       m,
+		log:     m.log.With("peer", peer),
+		peer:    peer,
+		id:      id,
+		role:    r,
+		inbox:   make(chan message, 32),
+		conns:   make(chan *quic.Conn, 1),
+		ready:   make(chan struct{}),
+		retired: make(chan struct{}),
+		idle:    idleClock{linger: m.cfg.linger, answerIn: 5 * time.Second},
+		changed: make(chan struct{}, 1),
+		settled: make(chan struct{}),
+	}
+	s.life, s.stop = context.WithCancelCause(m.life)
+	return s
+}
+
+// register makes packets from the peer find the session. unregister undoes it.
+func (s *session) register() {
+	s.route = s.m.sock.Add(relayed{s.m.cfg.Signal, s.id})
+	s.route.SetRoute(pathsock.Route{Relay: true})
+	s.where = path.Decision{Route: path.Route{Relay: true}, Path: relayPath}
+	s.m.cfg.Signal.Bind(s.id, s.peer) // without a server the introduction fails, and says so
+	s.m.routes.Store(s.id, s)
+	s.m.byAddr.Store(addrOf(s.route.Addr()), s)
+}
+
+// relayed sends packets of a session over the relay.
+type relayed struct {
+	signal  Signaler
+	session uint64
+}
+
+func (r relayed) WritePacket(p []byte) error { return r.signal.Relay(r.session, p) }
+
+// cancel ends the session. It does not wait.
+func (s *session) cancel(cause error) { s.stop(cause) }
+
+// end returns why the session ended; retired is closed.
+func (s *session) end() error { return s.err }
+
+// receive takes a message of the peer. It never blocks.
+func (s *session) receive(msg message) {
+	select {
+	case s.inbox <- msg:
+	default: // a peer that says more than we can hear is not served better
+	}
+}
+
+// offer hands over a connection that the peer has opened. It reports false if
+// the session does not want it.
+func (s *session) offer(conn *quic.Conn) bool {
+	if s.role != answering {
+		return false
+	}
+	select {
+	case s.conns <- conn:
+		return true
+	default:
+		return false
+	}
+}
+
+// run is the life of the session. When it returns, everything is released.
+func (s *session) run() {
+	defer s.unregister()
+	err := s.serve(s.life)
+	s.retire(err)
+}
+
+func (s *session) unregister() {
+	s.stop(nil)
+	s.m.byAddr.Delete(addrOf(s.route.Addr()))
+	s.m.routes.Delete(s.id)
+	s.m.cfg.Signal.Unbind(s.id)
+	s.route.Close()
+	select { // a connection that arrived too late
+	case conn := <-s.conns:
+		conn.CloseWithError(closeReplaced, "too late")
+	default:
+	}
+}
+
+// retire makes the session unfindable and wakes who waits for it.
+func (s *session) retire(err error) {
+	s.m.retire(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.retired:
+		return
+	default:
+	}
+	s.idle.phase = over
+	s.err = err
+	close(s.retired)
+}
+
+// serve makes the tunnel and keeps it until it ends. The frame owns all that
+// needs a tunnel.
+func (s *session) serve(ctx context.Context) error {
+	var climbing sync.WaitGroup
+	defer climbing.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	introduced := make(chan error, 1)
+	climbing.Go(func() { s.climb(ctx, introduced) })
+
+	conn, err := s.connect(ctx, introduced)
+	if err != nil {
+		return err
+	}
+	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
+
+	s.conn, s.started = conn, time.Now()
+	s.control = newControl()
+	s.lanes = lane.New(lane.Config{
+		Open:    s.openLane,
+		Handle:  func(st *lane.Stream) { s.m.cfg.Handle(ctx, &Incoming{Stream: st, Peer: s.peer}) },
+		Changed: func(int) { s.wake() },
+		Log:     s.m.log,
+	})
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer cancel(nil)
+	serving.Go(func() { s.lanes.Run(ctx) })
+	serving.Go(func() { cancel(s.acceptStreams(ctx)) })
+	if s.role == dialing {
+		serving.Go(func() { cancel(s.openControl(ctx)) })
+	}
+	if !s.m.promote(s) {
+		return errSuperseded
+	}
+	close(s.ready)
+	s.log.Info("tunnel is up", "path", relayPath, "dur", time.Since(s.started).Round(time.Millisecond))
+	err = s.keep(ctx)
+	s.retire(err) // before anything is closed: nobody may find it any more
+	cancel(err)
+	s.log.Info("tunnel has ended", "err", err)
+	return err
+}
+
+// connect returns the QUIC connection with the peer, made over the relay.
+// introduced tells when the peer cannot be told or refuses.
+func (s *session) connect(ctx context.Context, introduced <-chan error) (*quic.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, handshakeIn, fmt.Errorf("%w: no answer within %v", ErrNoPath, handshakeIn))
+	defer cancel()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	if s.role == answering {
+		select {
+		case conn := <-s.conns:
+			return conn, nil
+		case err := <-introduced:
+			return nil, err
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer fail(nil)
+	watching.Go(func() {
+		select {
+		case err := <-introduced:
+			fail(err)
+		case <-ctx.Done():
+		}
+	})
+	conn, err := s.m.transport.dial(ctx, s.route.Addr(), pinned(s.m.cert, s.peer))
+	if err == nil {
+		return conn, nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	if _, ok := errors.AsType[*quic.HandshakeTimeoutError](err); ok {
+		return nil, fmt.Errorf("%w: the handshake is not answered", ErrNoPath)
+	}
+	return nil, fmt.Errorf("handshake: %w", err)
+}
+
+// dial opens a stream, or waits while the two ends settle whether the tunnel
+// ends. The error wraps [lane.ErrClosed] if it does.
+func (s *session) dial(ctx context.Context, h lane.Header) (*lane.Stream, error) {
+	for {
+		s.mu.Lock()
+		if s.idle.mayOpen() {
+			s.opening++
+			s.idle.streams(s.opening, time.Now()) // so that nobody agrees to end it meanwhile
+			s.mu.Unlock()
+			break
+		}
+		settled, gone := s.settled, s.idle.phase == over
+		s.mu.Unlock()
+		if gone {
+			return nil, fmt.Errorf("the tunnel is ending: %w", lane.ErrClosed)
+		}
+		select {
+		case <-settled:
+		case <-s.retired:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	defer s.wake()
+	defer func() {
+		s.mu.Lock()
+		s.opening--
+		s.mu.Unlock()
+	}()
+	return s.lanes.Dial(ctx, h)
+}
+
+// wake makes keep look at the number of streams.
+func (s *session) wake() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// keep runs the idle clock until both ends have agreed to end the tunnel
+// (errIdle) or it is lost.
+func (s *session) keep(ctx context.Context) error {
+	timer := time.NewTimer(s.m.cfg.linger)
+	defer timer.Stop()
+	s.wake()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.conn.Context().Done():
+			return lost(context.Cause(s.conn.Context()))
+		case <-s.changed:
+		case <-timer.C:
+		case msg := <-s.control.idle:
+			s.heardIdle(msg.Kind)
+		}
+		ask, over, due := s.count(time.Now())
+		if over {
+			return errIdle
+		}
+		if ask {
+			s.control.send(message{Kind: idleAsk})
+		}
+		timer.Stop()
+		if !due.IsZero() {
+			timer.Reset(time.Until(due))
+		}
+	}
+}
+
+// count brings the idle clock up to date.
+func (s *session) count(now time.Time) (ask, ended bool, due time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle.streams(s.lanes.Live()+s.opening, now)
+	ask = s.idle.tick(now)
+	return ask, s.idle.phase == over, s.idle.due()
+}
+
+// heardIdle answers what the peer says about ending the tunnel.
+func (s *session) heardIdle(k kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.idle.streams(s.lanes.Live()+s.opening, now)
+	switch k {
+	case idleAsk:
+		if s.idle.asked() {
+			s.control.send(message{Kind: idleAgree})
+		} else {
+			s.control.send(message{Kind: idleRefuse})
+		}
+	case idleAgree, idleRefuse:
+		s.idle.answered(k == idleAgree, now)
+	}
+	if s.idle.phase != asking {
+		close(s.settled)
+		s.settled = make(chan struct{})
+	}
+}
+
+// info describes the session at now.
+func (s *session) info(now time.Time) Info {
+	stats := s.conn.ConnectionStats()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := Info{
+		Peer:     s.peer,
+		Path:     s.where.Path,
+		Remote:   s.where.Route.Direct,
+		RTT:      stats.SmoothedRTT,
+		Streams:  s.lanes.Live(),
+		BytesIn:  int64(stats.BytesReceived),
+		BytesOut: int64(stats.BytesSent),
+		Up:       now.Sub(s.started),
+	}
+	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
+		info.Idle = now.Sub(s.idle.emptySince)
+	}
+	return info
+}
+
+func closeCode(cause error) quic.ApplicationErrorCode {
+	switch {
+	case errors.Is(cause, errIdle):
+		return closeIdle
+	case errors.Is(cause, errReplaced), errors.Is(cause, errSuperseded):
+		return closeReplaced
+	case errors.Is(cause, net.ErrClosed), errors.Is(cause, context.Canceled):
+		return closeGoing
+	case errors.Is(cause, errBroken):
+		return closeBroken
+	}
+	return closeGoing
+}
