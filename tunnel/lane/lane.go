@@ -128,7 +128,7 @@ func (l *lane) part(written <-chan struct{}) error {
 	return l.link.err // nil after a proper end
 }
 
-// dial opens a stream.
+// dial opens a stream. The error wraps [ErrLost] if the lane is of no more use.
 func (l *lane) dial() (*Stream, error) {
 	<-l.ready
 	if l.session == nil {
@@ -138,7 +138,7 @@ func (l *lane) dial() (*Stream, error) {
 	defer l.opening.Unlock()
 	f, err := l.link.open(l.session)
 	if err != nil {
-		return nil, errors.Join(ErrLost, err)
+		return nil, err
 	}
 	if l.class == Dedicated {
 		f.limitWindow(dedicatedWindow)

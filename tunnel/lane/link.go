@@ -258,8 +258,8 @@ func (l *link) close(f *flow) {
 // open opens a stream. The caller makes sure that the calls do not overlap.
 func (l *link) open(session *yamux.Session) (*flow, error) {
 	y, err := session.OpenStream()
-	if err != nil {
-		return nil, err
+	if err != nil { // the session has ended, or is out of numbers
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
 	}
 	l.mu.Lock()
 	defer l.unlock()

@@ -178,10 +178,11 @@ func (s *Set) open(ctx context.Context, class Class) (*Stream, error) {
 	stream, err := l.dial()
 	if err != nil {
 		l.link.load.Add(-1)
-		if class == Dedicated {
+		switch {
+		case class == Dedicated:
 			l.link.fail(err)
-		} else {
-			s.remove(l) // dead, or out of numbers for streams
+		case errors.Is(err, ErrLost):
+			s.remove(l)
 		}
 	}
 	return stream, err

@@ -219,7 +219,11 @@ func TestCloseBeforeAnswer(t *testing.T) {
 			result <- fmt.Errorf("read %q", b)
 			return
 		}
-		result <- s.Answer(0, "")
+		err := s.Answer(0, "")
+		for err == nil { // the news that nobody reads comes right behind the end
+			_, err = s.Write([]byte("unread"))
+		}
+		result <- err
 	})
 	s := w.dial(t, lane.Mixed)
 	s.Write([]byte("request"))
@@ -506,7 +510,7 @@ func TestManyStreams(t *testing.T) {
 		s.Write(sum.Sum(nil))
 		s.CloseWrite()
 	})
-	const streams, size = 200, 300 << 10
+	const streams, size = 200, 100 << 10
 	var all sync.WaitGroup
 	for i := range streams {
 		class := lane.Mixed
@@ -649,8 +653,11 @@ func TestTooManyStreams(t *testing.T) {
 		there.MaxStreams = 10
 	})
 	for i := range 20 {
-		s := w.dial(t, lane.Mixed)
-		err := s.Answered(t.Context())
+		s, err := w.here.Dial(t.Context(), lane.Header{Service: "web"})
+		if err == nil {
+			defer s.Close()
+			err = s.Answered(t.Context())
+		}
 		if i < 10 && err != nil {
 			t.Fatalf("stream %d: %v", i, err)
 		}
@@ -658,10 +665,21 @@ func TestTooManyStreams(t *testing.T) {
 			wantReset(t, "Answered", err, lane.CodeBusy)
 		}
 	}
-	w.dial(t, lane.Mixed).Close()
-	for range 10 {
-		w.dial(t, lane.Mixed)
+	waitLive(t, w.here, 10)
+}
+
+// The limit of the dialing side is a limit of its own.
+func TestBusy(t *testing.T) {
+	w := join(t, echo, func(here, _ *lane.Config) { here.MaxStreams = 3 })
+	var last *lane.Stream
+	for range 3 {
+		last = w.dial(t, lane.Mixed)
 	}
+	if _, err := w.here.Dial(t.Context(), lane.Header{Service: "web"}); !errors.Is(err, lane.ErrBusy) {
+		t.Errorf("Dial: %v", err)
+	}
+	last.Close()
+	w.dial(t, lane.Mixed)
 }
 
 // A set that ends does so at once, with readers and writers that wait on
