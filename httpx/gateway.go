@@ -35,7 +35,7 @@ func newGateway(routes *proxy.Routes, send roundTripper, p *pages, log *slog.Log
 		BufferPool:     new(buffers),
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Rewrite:        rewrite,
-		ModifyResponse: func(res *http.Response) error { res.Header.Del(codeHeader); return nil },
+		ModifyResponse: modify,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil { // the viewer is still there
 				g.fail(w, r, explain(err, targetOf(r.URL.Host)))
@@ -79,15 +79,43 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, host string) {
 		})
 		return
 	}
-	http.NewResponseController(w).EnableFullDuplex() // an answer may begin before an upload has ended
-	g.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, target)))
+	x := &exchange{target: target, control: http.NewResponseController(w)}
+	g.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	if x.duplex {
+		// The server of net/http would do this itself, but trips over it after
+		// a full-duplex handler: it then reads twice at once.
+		x.control.Flush()
+		r.Body.Close()
+	}
 }
 
-type targetKey struct{}
+// An exchange is what the hooks of the reverse proxy must know of a request.
+type exchange struct {
+	target  proxy.Target
+	control *http.ResponseController
+	duplex  bool // the answer has begun, perhaps before the upload has ended
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange {
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// modify prepares the answer of a web server for the viewer.
+func modify(res *http.Response) error {
+	res.Header.Del(codeHeader)
+	r := res.Request
+	if x := exchangeOf(r); res.StatusCode != http.StatusSwitchingProtocols && r.Body != nil && r.Header.Get("Expect") == "" {
+		x.duplex = x.control.EnableFullDuplex() == nil // or the rest of the upload would be thrown away now
+	}
+	return nil
+}
 
 // rewrite makes the request for the peer of the viewer's.
 func rewrite(pr *httputil.ProxyRequest) {
-	target, _ := pr.In.Context().Value(targetKey{}).(proxy.Target)
+	target := exchangeOf(pr.In).target
 	pr.Out.URL.Scheme = "http" // TLS to the web server is the peer's business
 	pr.Out.URL.Host = hostOf(target)
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it is: only the web server reads it

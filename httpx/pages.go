@@ -38,7 +38,7 @@ const indexPage = `<!doctype html><html lang="en"><title>Peerway</title>
 ` + style + `
 <h1>Peerway</h1>
 {{if .}}<table>
-{{range .}}<tr><td>{{.Name}}<td>{{if .Link}}<a href="{{.Link}}">{{.URL}}</a>{{else}}<code>{{.URL}}</code>{{end}}<td>{{if not .Online}}offline{{end}}
+{{range .}}<tr><td>{{.Name}}<td>{{if .Link}}<a href="{{.URL}}">{{.URL}}</a>{{else}}<code>{{.URL}}</code>{{end}}<td>{{if not .Online}}offline{{end}}
 {{end}}</table>
 {{else}}<p>No peer offers anything yet.</p>
 {{end}}`

@@ -2,6 +2,7 @@ package httpx
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -98,7 +99,13 @@ func (u *upstream) roundTrip(req *http.Request) (*http.Response, error) {
 			}
 		},
 	}
-	return u.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	res, err := u.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	if c := conn.Load(); err != nil && c != nil {
+		if told := c.told.Load(); told != nil { // net/http may report what followed from it
+			return nil, told
+		}
+	}
+	return res, err
 }
 
 // A request is what a connection works for.
@@ -110,7 +117,8 @@ type request struct {
 // would leave the server working for nobody.
 type upstreamConn struct {
 	proxy.Conn
-	work       atomic.Pointer[request] // nil while idle
+	work       atomic.Pointer[request]     // nil while idle
+	told       atomic.Pointer[proxy.Error] // what Read or Write was first told of a hop that failed
 	readEnded  atomic.Bool
 	writeEnded atomic.Bool
 	once       sync.Once
@@ -123,7 +131,25 @@ func (c *upstreamConn) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		c.readEnded.Store(true)
 	}
+	c.note(err)
 	return n, err
+}
+
+// Write implements [net.Conn].
+func (c *upstreamConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.note(err)
+	return n, err
+}
+
+// note remembers the first error for which a person can do something.
+func (c *upstreamConn) note(err error) {
+	if err == nil || err == io.EOF {
+		return
+	}
+	if e, ok := errors.AsType[*proxy.Error](err); ok {
+		c.told.CompareAndSwap(nil, e)
+	}
 }
 
 // CloseWrite implements [proxy.Conn]. It matters to connections that have

@@ -1,0 +1,9 @@
+package httpx_test
+
+import (
+	"testing"
+
+	"peerway/integration/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
