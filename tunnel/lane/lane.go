@@ -76,7 +76,7 @@ func (l *lane) run(ctx context.Context) error {
 // open makes the yamux session.
 func (l *lane) open() (*yamux.Session, error) {
 	config := &yamux.Config{
-		AcceptBacklog:       2 * l.link.set.maxStreams(), // never full: streams are refused before
+		AcceptBacklog:       l.link.set.maxStreams(), // never full: the link refuses before
 		EnableKeepAlive:     false,                       // the tunnel below knows whether the peer is there
 		KeepAliveInterval:   time.Hour,
 		MaxStreamWindowSize: sessionWindow,
@@ -88,6 +88,9 @@ func (l *lane) open() (*yamux.Session, error) {
 	}
 	if l.link.accepts {
 		return yamux.Server(l.link, config) // the peer numbers the streams
+	}
+	if l.class == Dedicated {
+		config.AcceptBacklog = 1
 	}
 	return yamux.Client(l.link, config)
 }
