@@ -1,0 +1,519 @@
+package rtsp_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"peerway/integration/leak"
+	"peerway/proxy"
+	"peerway/rtsp"
+	"peerway/rtsp/camera"
+	"peerway/rtsp/rtsptest"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// A world has a gateway and the peer's end of cameras, joined by TCP on the
+// loopback interface in place of a tunnel.
+type world struct {
+	addr  string
+	log   lockedLog
+	dials atomic.Int32
+	spoke lockedLog // all that the peer sent to the gateway, media included
+
+	routes  proxy.Routes
+	cameras map[string]*camera.Camera
+	hole    bool         // DialContext hangs
+	stop    func() error // ends the gateway and returns what Serve returned
+	life    context.Context
+	peers   sync.WaitGroup
+}
+
+// newWorld starts a gateway that knows the peer "home" with these cameras.
+func newWorld(t *testing.T, urls map[string]string) *world {
+	t.Helper()
+	w := &world{cameras: make(map[string]*camera.Camera)}
+	services := []proxy.Entry{{Name: "web", Scheme: "http"}}
+	for name, raw := range urls {
+		c, err := camera.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.cameras[name] = c
+		services = append(services, proxy.Entry{Name: name, Scheme: "rtsp"})
+	}
+	w.routes.SetPeer("home", true, services)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.addr = ln.Addr().String()
+	life, cancel := context.WithCancelCause(context.Background())
+	w.life = life
+	server := rtsp.Server{Dialer: w, Routes: &w.routes, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
+	served := make(chan error, 1)
+	var serving sync.WaitGroup
+	serving.Go(func() { served <- server.Serve(life, ln) })
+	w.stop = sync.OnceValue(func() error {
+		cancel(errStop)
+		serving.Wait()
+		w.peers.Wait()
+		return <-served
+	})
+	t.Cleanup(func() {
+		if err := w.stop(); !errors.Is(err, errStop) {
+			t.Errorf("Serve returns %v, want the cause of its context", err)
+		}
+		if t.Failed() {
+			t.Log(w.log.String())
+		}
+	})
+	return w
+}
+
+var errStop = errors.New("the test is over")
+
+// DialContext is the tunnel and the peer.
+func (w *world) DialContext(ctx context.Context, target proxy.Target, class proxy.Class) (proxy.Conn, error) {
+	w.dials.Add(1)
+	if class != proxy.Dedicated {
+		return nil, errors.New("live video wants a lane of its own")
+	}
+	if w.hole {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	up, err := w.cameras[target.Service].Dial(ctx)
+	if err != nil {
+		return nil, &proxy.Error{Code: proxy.CodeUpstream, Hop: proxy.HopServer, Target: target, Reason: err.Error(), Err: err}
+	}
+	near, far, err := tcpPair()
+	if err != nil {
+		up.Close()
+		return nil, err
+	}
+	w.peers.Go(func() {
+		defer far.Close()
+		defer up.Close()
+		up.Splice(w.life, recorder{far, &w.spoke})
+	})
+	return near, nil
+}
+
+type recorder struct {
+	*net.TCPConn
+	log *lockedLog
+}
+
+func (r recorder) Write(p []byte) (int, error) {
+	r.log.Write(p)
+	return r.TCPConn.Write(p)
+}
+
+func tcpPair() (a, b *net.TCPConn, err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ln.Close()
+	near, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		return nil, nil, err
+	}
+	far, err := ln.Accept()
+	if err != nil {
+		near.Close()
+		return nil, nil, err
+	}
+	return near.(*net.TCPConn), far.(*net.TCPConn), nil
+}
+
+func (w *world) url(path string) string { return "rtsp://" + w.addr + path }
+
+// ask makes a request as a player would and returns the whole answer.
+func (w *world) ask(t *testing.T, request string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(c, "%s RTSP/1.0\r\nCSeq: 1\r\n\r\n", request)
+	return readAnswer(t, bufio.NewReader(c))
+}
+
+func readAnswer(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	var answer strings.Builder
+	size := 0
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatalf("after %q: %v", answer.String(), err)
+		}
+		answer.WriteString(line)
+		fmt.Sscanf(line, "Content-Length: %d", &size)
+		if line == "\r\n" {
+			break
+		}
+	}
+	io.CopyN(&answer, r, int64(size))
+	return answer.String()
+}
+
+type lockedLog struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestPlayersOfAllKindsShareOnePull(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "digest")
+	w := newWorld(t, map[string]string{"cam": cam.URL(rtsptest.UserInfo)})
+	players := []*rtsptest.Player{
+		rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 40),
+		rtsptest.FFmpeg(t, w.url("/home/cam"), "udp", 40),
+		rtsptest.GStreamer(t, w.url("/cam"), "tcp", 40),
+		rtsptest.GStreamer(t, w.url("/cam"), "udp", 40),
+	}
+	for _, p := range players {
+		p.Want(t)
+	}
+	if s := cam.Stat(t); s.Plays != 1 || s.Sessions != 1 || w.dials.Load() != 1 {
+		t.Errorf("the camera has %d sessions after %d PLAYs, the tunnel %d streams; want 1 each", s.Sessions, s.Plays, w.dials.Load())
+	}
+	rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 10).Want(t) // joins while it lingers
+	if s := cam.Stat(t); s.Plays != 1 {
+		t.Errorf("the camera saw %d PLAYs, want 1", s.Plays)
+	}
+	w.stop()
+	cam.WantIdle(t)
+	if s := cam.Stat(t); s.Teardowns != 1 {
+		t.Errorf("the camera saw %d TEARDOWNs, want 1", s.Teardowns)
+	}
+	for _, secret := range []string{rtsptest.Password, "Digest", "nonce", fmt.Sprint(":", cam.Port)} {
+		if strings.Contains(w.spoke.String(), secret) {
+			t.Errorf("%q leaves the peer", secret)
+		}
+		if strings.Contains(w.log.String(), secret) {
+			t.Errorf("%q is logged", secret)
+		}
+	}
+}
+
+func TestWhatCannotBeWatchedIsNotFound(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	cam := rtsptest.StartCamera(t, "basic")
+	w := newWorld(t, map[string]string{
+		"cam":    cam.URL(rtsptest.UserInfo),
+		"down":   "rtsp://" + gone.Addr().String() + "/x",
+		"locked": cam.URL("admin:wrong"),
+		"shut":   cam.URL(""),
+	})
+	for path, want := range map[string]string{
+		"/home/nothing":   "unknown-name; home/nothing: failed at the gateway: ",
+		"/":               "unknown-name; ",
+		"/home/web":       "unknown-name; home/web: failed at the gateway: this service is not a camera but speaks http",
+		"/home/down":      "upstream; home/down: failed at the server: connection refused by " + gone.Addr().String(),
+		"/home/locked":    "upstream; home/locked: failed at the server: the camera refuses the user name or password",
+		"/home/shut":      "upstream; home/shut: failed at the server: the camera wants a password",
+		"/home/cam/other": "upstream; home/cam: failed at the server: no such stream: the camera answers 404",
+		"/home/cam/../x":  "upstream; home/cam: failed at the server: a path with dots leads nowhere",
+	} {
+		got := w.ask(t, "DESCRIBE "+w.url(path))
+		if !strings.HasPrefix(got, "RTSP/1.0 404 Not Found\r\n") || !strings.Contains(got, "\r\nPeerway-Error: "+want) {
+			t.Errorf("%s: got %q\nwant 404 and %q", path, got, want)
+		}
+		for _, secret := range []string{"wrong", rtsptest.Password} {
+			if strings.Contains(got, secret) {
+				t.Errorf("%s: the answer has %q: %s", path, secret, got)
+			}
+		}
+	}
+	if log := w.log.String(); !strings.Contains(log, "the camera refuses the user name or password") || !strings.Contains(log, "connection refused") {
+		t.Errorf("the log does not say why:\n%s", log)
+	}
+	// The right name works at once afterwards, on any path.
+	if got := w.ask(t, "DESCRIBE "+w.url("/home/cam/")); !strings.HasPrefix(got, "RTSP/1.0 200 OK\r\n") ||
+		!strings.Contains(got, "a=control:trackID=1") || strings.Contains(got, rtsptest.User) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestDescribeNeverHangs(t *testing.T) {
+	w := newWorld(t, map[string]string{"cam": "rtsp://192.0.2.1/"})
+	w.hole = true
+	start := time.Now()
+	got := w.ask(t, "DESCRIBE "+w.url("/home/cam"))
+	if d := time.Since(start); d > 4500*time.Millisecond {
+		t.Errorf("DESCRIBE took %v", d)
+	}
+	if !strings.HasPrefix(got, "RTSP/1.0 404 ") || !strings.Contains(got, "still being tried") {
+		t.Errorf("got %q", got)
+	}
+	start = time.Now()
+	w.stop()
+	if d := time.Since(start); d > 3*time.Second {
+		t.Errorf("the gateway took %v to stop", d)
+	}
+}
+
+func TestKilledPlayersLeaveNothing(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	stays := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
+	stays.WantFrames(t, 5)
+	files, routines := openFiles(), runtime.NumGoroutine()
+	for _, transport := range []string{"tcp", "udp", "tcp", "udp"} {
+		p := rtsptest.FFmpeg(t, w.url("/home/cam"), transport, 0)
+		p.WantFrames(t, 5)
+		p.Kill()
+	}
+	if !rtsptest.Within(5*time.Second, func() bool { return openFiles() <= files && runtime.NumGoroutine() <= routines }) {
+		t.Errorf("%d files and %d goroutines before, %d and %d after", files, routines, openFiles(), runtime.NumGoroutine())
+	}
+	stays.WantFrames(t, 10) // the others did not notice
+}
+
+func TestSlowPlayerHurtsOnlyHimself(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	slow := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
+	slow.WantFrames(t, 5)
+	resume := slow.Pause()
+	other := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
+	other.WantFrames(t, 60)
+	resume()
+	slow.WantFrames(t, 5)
+}
+
+func TestCameraKilledEndsPlayersAndTheNextOneStartsAfresh(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	players := []*rtsptest.Player{
+		rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0),
+		rtsptest.FFmpeg(t, w.url("/home/cam"), "udp", 0),
+	}
+	for _, p := range players {
+		p.WantFrames(t, 5)
+	}
+	cam.Kill()
+	for _, p := range players {
+		select {
+		case <-p.Done():
+		case <-time.After(8 * time.Second):
+			t.Errorf("a player goes on without a camera\n%s", p.Output())
+			p.Kill()
+		}
+	}
+	if !strings.Contains(w.log.String(), "camera is gone") {
+		t.Errorf("the log does not say that the camera is gone:\n%s", w.log.String())
+	}
+	next := rtsptest.StartCamera(t, "none")
+	c, err := camera.Parse(next.URL(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	*w.cameras["cam"] = *c
+	rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 10).Want(t)
+}
+
+func TestFrozenCameraIsGivenUp(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	p := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
+	p.WantFrames(t, 5)
+	resume := cam.Pause()
+	defer resume()
+	select {
+	case <-p.Done():
+	case <-time.After(15 * time.Second):
+		t.Error("the player still waits")
+	}
+	if !strings.Contains(w.log.String(), "the camera sent nothing for") {
+		t.Errorf("the log does not say why:\n%s", w.log.String())
+	}
+}
+
+func TestFiftyCyclesLeaveNothing(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "digest")
+	raw := cam.URL(rtsptest.UserInfo)
+	var files, routines int
+	for cycle := range 51 {
+		w := newWorld(t, map[string]string{"cam": raw})
+		watch(t, w, cycle%5)
+		w.stop()
+		if cycle == 0 { // what the first one opens for good is no leak
+			files, routines = openFiles(), runtime.NumGoroutine()
+		}
+	}
+	cam.WantIdle(t)
+	if s := cam.Stat(t); s.Teardowns != s.Plays || s.Plays != 51 {
+		t.Errorf("the camera saw %d PLAYs and %d TEARDOWNs", s.Plays, s.Teardowns)
+	}
+	if !rtsptest.Within(5*time.Second, func() bool {
+		runtime.GC()
+		return openFiles() <= files && runtime.NumGoroutine() <= routines
+	}) {
+		t.Errorf("%d files and %d goroutines before, %d and %d after", files, routines, openFiles(), runtime.NumGoroutine())
+	}
+}
+
+// watch plays by hand and leaves in one of five ways.
+func watch(t *testing.T, w *world, way int) {
+	t.Helper()
+	c, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	r := bufio.NewReader(c)
+	do := func(request, headers string) string {
+		fmt.Fprintf(c, "%s RTSP/1.0\r\nCSeq: 1\r\n%s\r\n", request, headers)
+		answer := readAnswer(t, r)
+		if !strings.HasPrefix(answer, "RTSP/1.0 200 ") {
+			t.Fatalf("%s: %s", request, answer)
+		}
+		return answer
+	}
+	do("DESCRIBE "+w.url("/home/cam"), "")
+	if way == 0 {
+		return
+	}
+	answer := do("SETUP "+w.url("/home/cam/trackID=0"), "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n")
+	if way == 1 {
+		return
+	}
+	_, session, _ := strings.Cut(answer, "\r\nSession: ")
+	session, _, _ = strings.Cut(session, ";")
+	do("PLAY "+w.url("/home/cam/"), "Session: "+session+"\r\n")
+	if way == 2 {
+		return
+	}
+	if _, err := io.ReadFull(r, make([]byte, 4000)); err != nil {
+		t.Fatal(err)
+	}
+	if way == 3 {
+		c.(*net.TCPConn).SetLinger(0) // a reset
+		return
+	}
+	fmt.Fprintf(c, "TEARDOWN %s RTSP/1.0\r\nCSeq: 2\r\nSession: %s\r\n\r\n", w.url("/home/cam/"), session)
+}
+
+func openFiles() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
+}
+
+func TestPlayersSurviveOddRequests(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	watcher := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
+	watcher.WantFrames(t, 5)
+	tcp := "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+	for name, requests := range map[string][]string{
+		"setup of nothing":     {"SETUP " + w.url("/home/nothing/trackID=0") + " RTSP/1.0\r\nCSeq: 1\r\n" + tcp + "\r\n"},
+		"setup of no track":    {"SETUP " + w.url("/home/cam/trackID=7") + " RTSP/1.0\r\nCSeq: 1\r\n" + tcp + "\r\n"},
+		"setup twice":          {"SETUP " + w.url("/home/cam/trackID=0") + " RTSP/1.0\r\nCSeq: 1\r\n" + tcp + "\r\n", "SETUP " + w.url("/home/cam/trackID=0") + " RTSP/1.0\r\nCSeq: 2\r\n" + tcp + "\r\n"},
+		"multicast":            {"SETUP " + w.url("/home/cam/trackID=0") + " RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;multicast\r\n\r\n"},
+		"publish":              {"ANNOUNCE " + w.url("/home/cam") + " RTSP/1.0\r\nCSeq: 1\r\n\r\n"},
+		"pause before play":    {"SETUP " + w.url("/home/cam/trackID=0") + " RTSP/1.0\r\nCSeq: 1\r\n" + tcp + "\r\n", "PAUSE " + w.url("/home/cam") + " RTSP/1.0\r\nCSeq: 2\r\nSession: SESSION\r\n\r\n"},
+		"keep-alives":          {"GET_PARAMETER " + w.url("/home/cam") + " RTSP/1.0\r\nCSeq: 1\r\n\r\n", "SET_PARAMETER " + w.url("/home/cam") + " RTSP/1.0\r\nCSeq: 2\r\n\r\n", "OPTIONS * RTSP/1.0\r\nCSeq: 3\r\n\r\n"},
+		"no session":           {"PLAY " + w.url("/home/cam") + " RTSP/1.0\r\nCSeq: 1\r\nSession: x\r\n\r\n"},
+		"media without a play": {"$\x00\x00\x02ab"},
+		"junk":                 {strings.Repeat("A", 100000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := net.Dial("tcp", w.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			r, session := bufio.NewReader(c), ""
+			for _, request := range requests {
+				io.WriteString(c, strings.Replace(request, "SESSION", session, 1))
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return // refused by hanging up
+				}
+				for line != "\r\n" {
+					if id, ok := strings.CutPrefix(line, "Session: "); ok {
+						session, _, _ = strings.Cut(id, ";")
+					}
+					if line, err = r.ReadString('\n'); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+	watcher.WantFrames(t, 10)
+}
+
+func TestUDPOnlyOnThisMachine(t *testing.T) {
+	var remote net.IP
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			remote = n.IP
+		}
+	}
+	if remote == nil {
+		t.Skip("the test needs an IPv4 address that is not a loopback one")
+	}
+	cam := rtsptest.StartCamera(t, "none")
+	ln, err := net.Listen("tcp", net.JoinHostPort(remote.String(), "0"))
+	if err != nil {
+		t.Skip(err)
+	}
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	server := rtsp.Server{Dialer: w, Routes: &w.routes}
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer cancel()
+	serving.Go(func() { server.Serve(ctx, ln) })
+
+	url := "rtsp://" + ln.Addr().String() + "/home/cam"
+	rtsptest.GStreamer(t, url, "udp+tcp", 10).Want(t) // changes to TCP at once
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "SETUP %s/trackID=0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;unicast;client_port=40000-40001\r\n\r\n", url)
+	if got := readAnswer(t, bufio.NewReader(c)); !strings.HasPrefix(got, "RTSP/1.0 461 ") {
+		t.Errorf("got %q", got)
+	}
+}
