@@ -22,12 +22,16 @@ type Peer struct {
 func (d *Dir) Identity() (signal.Identity, error) {
 	var id signal.Identity
 	read := false
-	found, err := d.records(identityFile, func(words []string) (err error) {
+	found, err := d.records(identityFile, func(words []string) error {
 		if read || len(words) != 2 || words[0] != "ed25519" {
 			return errors.New("want one line: ed25519 KEY")
 		}
 		read = true
-		id, err = decodeIdentity(words[1])
+		seed, err := decodeKey(words[1])
+		if err != nil {
+			return err
+		}
+		id, err = signal.IdentityFromSeed(seed)
 		return err
 	})
 	switch {

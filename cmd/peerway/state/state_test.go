@@ -14,6 +14,7 @@ import (
 	"peerway/cmd/peerway/state"
 	"peerway/integration/leak"
 	"peerway/signal"
+	"peerway/signal/server"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -117,6 +118,28 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+func TestServerRoundTrip(t *testing.T) {
+	d := open(t, t.TempDir())
+	s, err := d.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := d.Server(); !reflect.DeepEqual(again, s) || err != nil {
+		t.Errorf("Server() changed, %v", err)
+	}
+	day := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	s.Peers = []server.KnownPeer{
+		{ID: signal.NewIdentity().PeerID(), Name: "home", Seen: day},
+		{ID: signal.NewIdentity().PeerID(), Name: "laptop", Seen: day},
+	}
+	if err := d.SaveServer(s); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := d.Server(); !reflect.DeepEqual(again, s) || err != nil {
+		t.Errorf("Server() = %v, %v, want what was saved", again.Peers, err)
+	}
+}
+
 func TestOneProcessPerFolder(t *testing.T) {
 	path := t.TempDir()
 	d := open(t, path)
@@ -148,7 +171,10 @@ func TestCorruptFilesAreNamedAndKept(t *testing.T) {
 		"unknown setting":  {"self", "name home\ncolour red\n", 2},
 		"bad signal URL":   {"self", "signal https://example.com/\n", 1},
 		"binary":           {"self", "\x00\x01\x02\n", 1},
-		"unknown in names": {"server", "who knows\n", 1},
+		"server, unknown":  {"server", "who knows\n", 1},
+		"server, no key":   {"server", "secret AAAAAAAAAAAAAAAAAAAAAA==\n", 1},
+		"server, bad peer": {"server", "# peers\npeer x home 2026-01-01\n", 2},
+		"server, bad day":  {"server", "peer " + id + " home today\n", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := t.TempDir()
@@ -211,7 +237,7 @@ func TestFailedWriteChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := list(t, path)
-	if err := d.SaveServer(state.Server{Identity: signal.NewIdentity()}); err == nil {
+	if err := d.SaveServer(server.NewState()); err == nil {
 		t.Error("SaveServer over a folder = nil, want an error")
 	}
 	if after := list(t, path); !reflect.DeepEqual(after, before) {

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"peerway/cmd/peerway/state"
+	"peerway/signal"
+)
+
+// A book knows the peers: who is paired with this one, under which name, and
+// what the signal server says of them. The names are those of the pairing: the
+// server, which is not trusted, cannot rename a peer. It is safe for concurrent
+// use.
+type book struct {
+	dir *state.Dir // borrowed; where the peers are kept
+
+	mu    sync.Mutex
+	peers []state.Peer
+	seen  map[signal.PeerID]signal.Presence
+}
+
+// openBook returns the book of the peers that dir remembers.
+func openBook(dir *state.Dir) (*book, error) {
+	peers, err := dir.Peers()
+	if err != nil {
+		return nil, err
+	}
+	return &book{dir: dir, peers: peers, seen: make(map[signal.PeerID]signal.Presence)}, nil
+}
+
+// add remembers a peer, also for the next life of this process, and returns the
+// name that it has here: its own, or one like it if another peer has that.
+func (b *book) add(id signal.PeerID, name string) (string, error) {
+	if err := signal.ValidName(name); err != nil {
+		return "", err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	peers := slices.DeleteFunc(slices.Clone(b.peers), func(p state.Peer) bool { return p.ID == id })
+	if len(peers) >= signal.MaxAllowed {
+		return "", fmt.Errorf("%d peers are paired with this one, which is the limit", len(peers))
+	}
+	name = freeName(name, peers)
+	peers = append(peers, state.Peer{ID: id, Name: name, Paired: time.Now()})
+	if err := b.dir.SavePeers(peers); err != nil {
+		return "", err
+	}
+	b.peers = peers
+	return name, nil
+}
+
+// freeName returns name, or the first of name-2, name-3, … that none of peers has.
+func freeName(name string, peers []state.Peer) string {
+	free := name
+	for n := 2; slices.ContainsFunc(peers, func(p state.Peer) bool { return p.Name == free }); n++ {
+		end := "-" + strconv.Itoa(n)
+		free = strings.TrimRight(name[:min(len(name), 32-len(end))], "-") + end
+	}
+	return free
+}
+
+// size returns how many peers are paired with this one.
+func (b *book) size() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.peers)
+}
+
+// ids returns the peers that are paired with this one.
+func (b *book) ids() []signal.PeerID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ids := make([]signal.PeerID, len(b.peers))
+	for i, p := range b.peers {
+		ids[i] = p.ID
+	}
+	return ids
+}
+
+// names returns the names that those peers have here.
+func (b *book) names() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	names := make([]string, len(b.peers))
+	for i, p := range b.peers {
+		names[i] = p.Name
+	}
+	return names
+}
+
+// allowed reports whether a peer is paired with this one.
+func (b *book) allowed(id signal.PeerID) bool {
+	_, ok := b.name(id)
+	return ok
+}
+
+// named reports whether a peer of that name is paired with this one.
+func (b *book) named(name string) bool {
+	_, ok := b.id(name)
+	return ok
+}
+
+// name returns the name that a peer has here.
+func (b *book) name(id signal.PeerID) (string, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.peers, func(p state.Peer) bool { return p.ID == id })
+	if i < 0 {
+		return "", false
+	}
+	return b.peers[i].Name, true
+}
+
+// id returns the peer that has that name here.
+func (b *book) id(name string) (signal.PeerID, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.peers, func(p state.Peer) bool { return p.Name == name })
+	if i < 0 {
+		return signal.PeerID{}, false
+	}
+	return b.peers[i].ID, true
+}
+
+// note takes what the server says of a peer. It returns the peer's name here and
+// what was known before; it reports false for a peer that is not paired with
+// this one. Services that are malformed are left out of p.
+func (b *book) note(p *signal.Presence) (name string, before signal.Presence, ok bool) {
+	if name, ok = b.name(p.Peer); !ok {
+		return "", before, false
+	}
+	p.Services = slices.DeleteFunc(slices.Clone(p.Services), func(s signal.Service) bool { return s.Validate() != nil })
+	p.Services = p.Services[:min(len(p.Services), signal.MaxServices)]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before = b.seen[p.Peer]
+	if !p.Online && len(p.Services) == 0 {
+		p.Services = before.Services // so that they can still be named
+	}
+	b.seen[p.Peer] = *p
+	return name, before, true
+}
+
+// presence returns what is known of a peer.
+func (b *book) presence(id signal.PeerID) signal.Presence {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen[id]
+}
+
+// report describes the peers in the order in which they were paired.
+func (b *book) report() []peerReport {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]peerReport, len(b.peers))
+	for i, p := range b.peers {
+		seen := b.seen[p.ID]
+		list[i] = peerReport{Name: p.Name, ID: p.ID.String(), Online: seen.Online, Services: []string{}}
+		for _, s := range seen.Services {
+			list[i].Services = append(list[i].Services, s.Name)
+		}
+		slices.Sort(list[i].Services)
+	}
+	return list
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"peerway/cmd/peerway/state"
+	"peerway/signal"
+	"peerway/signal/client"
+)
+
+// pairWithin bounds the pairing as a whole.
+const pairWithin = 45 * time.Second
+
+// connect returns the command of the gateway's role.
+func (p *program) connect() *cobra.Command {
+	at := defaultListen()
+	cmd := &cobra.Command{
+		Use:   "connect [CODE]",
+		Short: "Reach the services of paired peers at localhost",
+		Long: `Connect makes the services of the peers it is paired with reachable on this machine. With a CODE that
+peerway expose printed it pairs first; the pairing is remembered, so that next time no code is needed.
+
+On standard output: "ready NAME" when it is logged in, then a line "service SERVICE PEER URL" for each
+service that can be reached, also for those that come later. Each address takes HTTP and RTSP.`,
+		Args: usage(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := at.check(); err != nil {
+				return usageError(cmd, err)
+			}
+			var code signal.Code
+			if len(args) > 0 {
+				var err error
+				if code, err = signal.ParseCode(args[0]); err != nil {
+					return usageError(cmd, err)
+				}
+			}
+			return p.runConnect(cmd.Context(), code, at)
+		},
+	}
+	at.flags(cmd)
+	p.stateFlag(cmd)
+	return cmd
+}
+
+// flags adds --http and --rtsp to cmd, with what at holds as defaults.
+func (at *listen) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&at.http, "http", at.http, "HOST:PORT to listen on for browsers")
+	cmd.Flags().StringVar(&at.rtsp, "rtsp", at.rtsp, "HOST:PORT to listen on for players")
+}
+
+// check reports what is wrong with the addresses.
+func (at *listen) check() error { return errors.Join(checkAddress(at.http), checkAddress(at.rtsp)) }
+
+// warn tells a person about addresses that others can reach.
+func (at *listen) warn(tell func(format string, args ...any)) {
+	for _, address := range []string{at.http, at.rtsp} {
+		host, _, _ := net.SplitHostPort(address)
+		ip, err := netip.ParseAddr(host)
+		if host != "" && host != "localhost" && (err != nil || !ip.IsLoopback()) {
+			tell("Warning: who can reach %s can see your cameras: nobody is asked for a password there.", address)
+		}
+	}
+}
+
+func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) error {
+	dir, err := p.openState()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	log := p.log()
+	if code != (signal.Code{}) {
+		peer, err := pair(ctx, dir, code)
+		if err != nil {
+			return err
+		}
+		log.Info("paired with a peer", "peer", peer)
+	}
+	peers, err := dir.Peers()
+	if err != nil {
+		return err
+	}
+	if len(peers) == 0 {
+		return fail(exitUsage, "no peer is known in %s: run peerway expose at the other end, then peerway connect with the code it prints", dir.Path())
+	}
+	cfg := nodeConfig{dir: dir, gateway: &at, log: log}
+	if err := cfg.remembered(); err != nil {
+		return err
+	}
+	at.warn(p.tell)
+	return p.runNode(ctx, cfg)
+}
+
+// pair uses a pairing code and remembers what came of it. It returns the name of
+// the new peer.
+func pair(ctx context.Context, dir *state.Dir, code signal.Code) (peer string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, pairWithin, fmt.Errorf("no answer within %v", pairWithin))
+	defer cancel()
+	identity, err := dir.Identity()
+	if err != nil {
+		return "", err
+	}
+	names, err := openBook(dir) // before the code is spent
+	if err != nil {
+		return "", err
+	}
+	name, _, err := ownName(dir, "")
+	if err != nil {
+		return "", err
+	}
+	paired, err := client.Pair(ctx, client.PairConfig{
+		Code: code, Identity: identity, Name: name, Connection: client.Config{Proxy: http.ProxyFromEnvironment},
+	})
+	if err != nil {
+		return "", explainPair(code, err)
+	}
+	if err := dir.SaveSelf(state.Self{Name: paired.MyName, Signal: paired.URL}); err != nil {
+		return "", err
+	}
+	return names.add(paired.Peer, paired.Name)
+}
+
+// explainPair tells a person why a code could not be used.
+func explainPair(code signal.Code, err error) error {
+	const fresh = "; use the code that peerway expose printed last"
+	refused, ok := errors.AsType[*client.RefusedError](err)
+	switch {
+	case errors.Is(err, signal.ErrOffline):
+		return fail(exitPeerOffline, "who made this code is not connected to the signal server %s now: start peerway expose there", code.Addr)
+	case !ok:
+		return fmt.Errorf("reach the signal server %s: %w", code.Addr, err)
+	}
+	switch refused.Code {
+	case client.WrongCode:
+		return fail(exitNotAllowed, "the signal server %s does not know this code%s", code.Addr, fresh)
+	case client.CodeUsed:
+		return fail(exitNotAllowed, "this code was used before%s", fresh)
+	case client.CodeExpired:
+		return fail(exitNotAllowed, "this code is too old%s", fresh)
+	case client.TryLater:
+		return fail(exitNotAllowed, "too many wrong codes came from here: try again in %v", refused.RetryAfter.Round(time.Second))
+	}
+	return fail(exitNotAllowed, "%w", refused)
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"peerway/proxy"
+	"peerway/signal"
+	"peerway/tunnel"
+	"peerway/tunnel/lane"
+)
+
+// A dialer reaches peers by the names that they have here. It is the
+// [proxy.Dialer] of the gateway.
+type dialer struct {
+	book    *book           // borrowed
+	tunnels *tunnel.Manager // borrowed
+}
+
+// DialContext implements [proxy.Dialer].
+func (d dialer) DialContext(ctx context.Context, target proxy.Target, class proxy.Class) (proxy.Conn, error) {
+	id, ok := d.book.id(target.Peer)
+	if !ok {
+		return nil, &proxy.Error{
+			Code: proxy.CodeUnknownName, Hop: proxy.HopGateway, Target: target,
+			Reason: fmt.Sprintf("there is no peer %q", target.Peer),
+			Fix:    "pair with it: run peerway expose there, and connect with the code it prints",
+		}
+	}
+	how := lane.Mixed
+	if class == proxy.Dedicated {
+		how = lane.Dedicated
+	}
+	stream, err := d.tunnels.DialContext(ctx, id, target.Service, how)
+	if err != nil {
+		return nil, explainDial(target, err)
+	}
+	return &conn{Stream: stream, target: target}, nil
+}
+
+// explainDial tells a person why there is no tunnel to the peer of target.
+func explainDial(target proxy.Target, err error) error {
+	e := &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: target, Err: err}
+	switch {
+	case errors.Is(err, signal.ErrOffline):
+		e.Code, e.Hop = proxy.CodePeerOffline, proxy.HopSignal
+		e.Reason = fmt.Sprintf("the peer %q is offline", target.Peer)
+		e.Fix = "start peerway there and check its network"
+	case errors.Is(err, signal.ErrNotAllowed):
+		e.Code, e.Hop = proxy.CodeNotAllowed, proxy.HopSignal
+		e.Reason = fmt.Sprintf("the peer %q does not know this one any more", target.Peer)
+		e.Fix = "pair again, with a fresh code of peerway expose"
+	case errors.Is(err, signal.ErrDisconnected):
+		e.Hop = proxy.HopSignal
+		e.Reason = "this gateway has no connection to the signal server, which introduces the two"
+		e.Fix = "check this machine's network; the gateway keeps trying"
+	case errors.Is(err, tunnel.ErrRefused):
+		e.Code, e.Hop = proxy.CodeNotAllowed, proxy.HopPeer
+		e.Reason = fmt.Sprintf("the peer %q refuses a tunnel", target.Peer)
+		e.Fix = "pair again, with a fresh code of peerway expose"
+	case errors.Is(err, tunnel.ErrNoPath):
+		e.Reason = fmt.Sprintf("no packet gets through to the peer %q", target.Peer)
+		e.Fix = "it may have just lost its network; try again"
+	case errors.Is(err, tunnel.ErrPeerLost):
+		e.Reason = fmt.Sprintf("the peer %q is gone", target.Peer)
+		e.Fix = "it may have just lost its network; try again"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err // the viewer left, or waited long enough
+	default:
+		e.Code, e.Hop = proxy.CodeOther, proxy.HopGateway
+		e.Reason = "this gateway is ending, or something unforeseen happened"
+	}
+	return e
+}
+
+// A conn is a stream to a service of a peer as a [proxy.Conn]: what the peer
+// refuses comes as a [*proxy.Error].
+type conn struct {
+	*lane.Stream
+	target proxy.Target
+}
+
+// Read implements [net.Conn].
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Stream.Read(p)
+	if err != nil {
+		err = c.explain(err)
+	}
+	return n, err
+}
+
+// Write implements [net.Conn].
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Stream.Write(p)
+	if err != nil {
+		err = c.explain(err)
+	}
+	return n, err
+}
+
+// Reset ends the stream abruptly, so that the other end does not take it for a
+// proper end.
+func (c *conn) Reset() { c.Stream.Reset(resetAborted) }
+
+// resetAborted is the code of a stream whose other half broke.
+const resetAborted = 1
+
+// explain makes what the peer answered an error for people.
+func (c *conn) explain(err error) error {
+	refused, ok := errors.AsType[*lane.RefusedError](err)
+	if !ok {
+		return err
+	}
+	e := &proxy.Error{Code: proxy.CodeOther, Hop: proxy.HopPeer, Target: c.target, Reason: printable(refused.Text), Err: err}
+	switch code := proxy.Code(refused.Code); code {
+	case proxy.CodeUpstream:
+		e.Code, e.Hop = code, proxy.HopServer
+		e.Fix = "check the server and its address at the peer's end"
+	case proxy.CodeNotAllowed:
+		e.Code = code
+		e.Fix = "pair again, with a fresh code of peerway expose"
+	case proxy.CodeUnknownName:
+		e.Code = code
+	}
+	if e.Reason == "" {
+		e.Reason = "the peer refuses and does not say why"
+	}
+	return e
+}
+
+// printable returns text that came from a peer without what could disturb a
+// terminal or a log.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text[:min(len(text), 512)])
+}
+
+// An incoming is a stream that a peer opened, as proxy/export wants it.
+type incoming struct {
+	*lane.Stream
+	peer string // the name that it has here, or its id
+}
+
+// newIncoming returns in with the name of its peer.
+func newIncoming(in *tunnel.Incoming, names *book) *incoming {
+	name, ok := names.name(in.Peer)
+	if !ok {
+		name = in.Peer.String() // cannot be a name: it is too long
+	}
+	return &incoming{Stream: in.Stream, peer: name}
+}
+
+// Peer implements export.Incoming.
+func (i *incoming) Peer() string { return i.peer }
+
+// Service implements export.Incoming.
+func (i *incoming) Service() string { return i.Stream.Header().Service }
+
+// Answer implements export.Incoming.
+func (i *incoming) Answer(code proxy.Code, text string) error {
+	return i.Stream.Answer(uint16(code), text)
+}
+
+// Reset ends the stream abruptly, so that the gateway does not take it for a
+// proper end.
+func (i *incoming) Reset() { i.Stream.Reset(resetAborted) }

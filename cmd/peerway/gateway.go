@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"peerway/httpx"
+	"peerway/proxy"
+	"peerway/rtsp"
+	"peerway/signal"
+)
+
+// settleEvery is how often a peer that left the signal server is looked at while
+// its tunnel is still up.
+const settleEvery = 2 * time.Second
+
+// A gateway makes the services of the peers reachable on local addresses, and
+// tells where.
+type gateway struct {
+	book   *book // borrowed
+	told   func(service, peer, url string)
+	tunnel func() []string // names of the peers that a tunnel is up with
+	log    *slog.Logger
+
+	routes   proxy.Routes
+	listener *proxy.Listener
+
+	mu     sync.Mutex
+	known  map[string]bool // URLs that were told
+	fading map[string]bool // peers that left the server while their tunnel is up
+	wake   chan struct{}   // something was added to fading
+}
+
+// newGateway returns a gateway that listens at addresses. It acquires nothing.
+func newGateway(at listen, names *book, reach proxy.Dialer, tunnels func() []string, told func(service, peer, url string), log *slog.Logger) *gateway {
+	g := &gateway{
+		book: names, told: told, tunnel: tunnels, log: log,
+		known: make(map[string]bool), fading: make(map[string]bool), wake: make(chan struct{}, 1),
+	}
+	for _, name := range names.names() { // known, if not yet reachable
+		g.routes.SetPeer(name, false, nil)
+	}
+	web := &httpx.Server{Dialer: reach, Routes: &g.routes, Log: log}
+	video := &rtsp.Server{Dialer: reach, Routes: &g.routes, Log: log}
+	addrs := []string{at.http, at.rtsp}
+	if at.http == at.rtsp {
+		addrs = addrs[:1]
+	}
+	g.listener = proxy.NewListener(proxy.ListenerConfig{Addrs: addrs, HTTP: web.Serve, RTSP: video.Serve, Log: log})
+	return g
+}
+
+// Run serves until ctx is done or an address cannot be opened.
+//
+// When Run returns, everything it opened is closed and every goroutine it
+// started has returned.
+func (g *gateway) Run(ctx context.Context) error {
+	var settling sync.WaitGroup
+	defer settling.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	settling.Go(func() { g.settle(ctx) })
+	err := g.listener.Run(ctx)
+	if op, ok := errors.AsType[*net.OpError](err); ok && errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%v is in use by another program: end that, or choose another address with --http and --rtsp", op.Addr)
+	}
+	return err
+}
+
+// ready is closed when the gateway accepts viewers.
+func (g *gateway) ready() <-chan struct{} { return g.listener.Ready() }
+
+// presence takes what the server says of the peer of that name. It does not
+// block for long.
+func (g *gateway) presence(name string, p signal.Presence) {
+	entries := make([]proxy.Entry, len(p.Services))
+	for i, s := range p.Services {
+		entries[i] = proxy.Entry{Name: s.Name, Scheme: s.Scheme}
+	}
+	online := p.Online
+	g.mu.Lock()
+	delete(g.fading, name)
+	if !online && g.hasTunnel(name) {
+		// It is only the server that it has left: what the tunnel carries goes
+		// on, and so may what is still to come.
+		online, g.fading[name] = true, true
+		select {
+		case g.wake <- struct{}{}:
+		default:
+		}
+	}
+	g.mu.Unlock()
+	g.routes.SetPeer(name, online, entries)
+	if p.Online {
+		g.tell(name, p.Services)
+	}
+}
+
+// tell tells where each service is that was not told of yet.
+func (g *gateway) tell(peer string, services []signal.Service) {
+	select {
+	case <-g.ready():
+	default:
+		return // before that no address is known, and nobody is connected
+	}
+	addrs := g.listener.Addrs()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range services {
+		url := localURL(addrs, peer, s)
+		if url == "" || g.known[url] {
+			continue
+		}
+		g.known[url] = true
+		if g.told != nil {
+			g.told(s.Name, peer, url)
+		}
+	}
+}
+
+// localURL returns where a viewer finds the service s of peer, given the
+// addresses for HTTP and RTSP, or "" if the gateway does not speak its protocol.
+func localURL(addrs []netip.AddrPort, peer string, s signal.Service) string {
+	switch s.Scheme {
+	case "http", "https":
+		return fmt.Sprintf("http://%s.%s.localhost:%d/", s.Name, peer, addrs[0].Port())
+	case "rtsp":
+		at := addrs[len(addrs)-1]
+		if at.Addr().IsUnspecified() {
+			at = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port())
+		}
+		return fmt.Sprintf("rtsp://%s/%s/%s", at, peer, s.Name)
+	}
+	return ""
+}
+
+func (g *gateway) hasTunnel(name string) bool {
+	for _, peer := range g.tunnel() {
+		if peer == name {
+			return true
+		}
+	}
+	return false
+}
+
+// settle marks the peers of fading as offline once their tunnel has ended.
+func (g *gateway) settle(ctx context.Context) {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.wake:
+		case <-ctx.Done():
+			return
+		}
+		for g.stillFading() {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (g *gateway) stillFading() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name := range g.fading {
+		if !g.hasTunnel(name) {
+			delete(g.fading, name)
+			g.routes.SetPeer(name, false, nil)
+		}
+	}
+	return len(g.fading) > 0
+}

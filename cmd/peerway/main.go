@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	ossignal "os/signal"
+	"syscall"
+	"time"
+)
+
+// endWithin is how long a process may take to end after it was asked to: less
+// than the three seconds that are promised.
+const endWithin = 2800 * time.Millisecond
+
+func main() { os.Exit(run()) }
+
+// run runs the program until it ends or is told to, and returns its exit code.
+func run() int {
+	interrupted, stop := ossignal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, stop := ossignal.NotifyContext(interrupted, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		ossignal.Reset(os.Interrupt, syscall.SIGTERM) // a second signal kills
+		time.AfterFunc(endWithin, func() {
+			fmt.Fprintln(os.Stderr, "peerway: something did not end in time; ending anyway")
+			os.Exit(exitOther)
+		})
+	})
+	err := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err != nil && !(ctx.Err() != nil && errors.Is(err, context.Cause(ctx))):
+		fmt.Fprintln(os.Stderr, "peerway:", err)
+		return exitCode(err)
+	case interrupted.Err() != nil:
+		return exitInterrupted
+	}
+	return exitOK // also after SIGTERM: a service manager asked, and all went well
+}
+
+// execute is the program without the process: all that it touches is an
+// argument, or named by one.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	p := &program{out: &lines{w: stdout}, stdout: stdout, stderr: stderr}
+	root := p.root()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
+}

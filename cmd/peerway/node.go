@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"peerway/cmd/peerway/state"
+	"peerway/proxy/export"
+	"peerway/signal"
+	"peerway/signal/client"
+	"peerway/tunnel"
+)
+
+// A nodeConfig says what a node is.
+type nodeConfig struct {
+	dir      *state.Dir // borrowed
+	url      signal.URL // of the signal server
+	name     string     // display name to log in with
+	insist   bool       // on name, even if it is taken
+	services []service  // what it exposes; none: it offers no pairing codes either
+	gateway  *listen    // where it listens for viewers; nil: it is no gateway
+	loopback bool       // all peers are on this machine
+	told     told
+	log      *slog.Logger
+}
+
+// told are the moments that others are told of. Nil functions are left out; the
+// others are called from different goroutines and do not block.
+type told struct {
+	ready   func(name string)               // logged in for the first time
+	code    func(code signal.Code)          // a pairing code is good from now on
+	service func(service, peer, url string) // a service can be reached
+}
+
+// A node is a peer of the network: it exposes services, is a gateway, or both.
+type node struct {
+	cfg      nodeConfig
+	log      *slog.Logger
+	id       signal.PeerID
+	book     *book
+	uplink   *uplink
+	tunnels  *tunnel.Manager
+	exporter *export.Exporter
+	gateway  *gateway // nil if it is none
+
+	loggedIn chan struct{} // closed at the first login
+	once     sync.Once
+
+	mu   sync.Mutex
+	name string // as the server told it
+}
+
+// newNode returns a node for cfg. It reads the state folder and acquires
+// nothing.
+func newNode(cfg nodeConfig) (*node, error) {
+	identity, err := cfg.dir.Identity()
+	if err != nil {
+		return nil, err
+	}
+	names, err := openBook(cfg.dir)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{cfg: cfg, log: cfg.log, id: identity.PeerID(), book: names, name: cfg.name, loggedIn: make(chan struct{})}
+	instance := rand.Uint64()
+	n.exporter = &export.Exporter{Services: backends(cfg.services), Allow: names.named, Log: cfg.log}
+	n.uplink = newUplink(client.Config{
+		URL: cfg.url, Identity: identity, Name: cfg.name, Instance: instance, Handler: events{n}, Log: cfg.log,
+	}, cfg.insist)
+	n.tunnels = tunnel.New(tunnel.Config{
+		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, Loopback: cfg.loopback, Log: cfg.log,
+		Handle: func(ctx context.Context, in *tunnel.Incoming) { n.exporter.Serve(ctx, newIncoming(in, names)) },
+	})
+	if cfg.gateway != nil {
+		n.gateway = newGateway(*cfg.gateway, names, dialer{names, n.tunnels}, n.tunnelPeers, cfg.told.service, cfg.log)
+	}
+	return n, nil
+}
+
+// Run keeps the node until ctx is done or the server refuses it. The services
+// were checked before.
+//
+// When Run returns, everything it opened is closed and every goroutine it
+// started has returned: viewers first, then tunnels, then the connection to the
+// signal server, over which tunnels may still say goodbye.
+func (n *node) Run(ctx context.Context) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	uplink := func(ctx context.Context) error {
+		return n.uplink.Run(ctx, offered(n.cfg.services), n.book.ids)
+	}
+	listening := make(chan struct{})
+	defer background(ctx, fail, func(ctx context.Context) error { // last to end
+		select {
+		case <-listening: // before that no peer may see this one
+			return uplink(ctx)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})()
+	defer background(ctx, fail, n.tunnels.Run)()
+	if n.gateway != nil {
+		defer background(ctx, fail, n.gateway.Run)()
+		select {
+		case <-n.gateway.ready():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	close(listening)
+	if len(n.cfg.services) > 0 {
+		defer background(ctx, fail, n.offerCodes)()
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// offerCodes keeps a pairing code available and lets in who uses it, until ctx
+// is done.
+func (n *node) offerCodes(ctx context.Context) error {
+	select {
+	case <-n.loggedIn:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for {
+		box, err := n.uplink.client().OpenMailbox(ctx)
+		if err != nil {
+			return err
+		}
+		if n.cfg.told.code != nil {
+			n.cfg.told.code(box.Code())
+		}
+		paired, err := box.Wait(ctx)
+		box.Close()
+		switch {
+		case err == nil:
+			if err := n.admit(paired); err != nil {
+				return err
+			}
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !errors.Is(err, client.ErrCodeExpired):
+			n.log.Warn("the pairing code cannot be used any more", "err", err)
+		}
+	}
+}
+
+// admit lets a peer in from now on.
+func (n *node) admit(p client.Paired) error {
+	name, err := n.book.add(p.Peer, p.Name)
+	if err != nil {
+		return err
+	}
+	n.log.Info("paired with a peer", "peer", name)
+	n.uplink.client().Announce(offered(n.cfg.services), n.book.ids())
+	return nil
+}
+
+// tunnelPeers returns the names of the peers that a tunnel is up with.
+func (n *node) tunnelPeers() []string {
+	var names []string
+	for _, t := range n.tunnels.Tunnels() {
+		if name, ok := n.book.name(t.Peer); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// report describes the node.
+func (n *node) report() report {
+	n.mu.Lock()
+	name := n.name
+	n.mu.Unlock()
+	r := report{
+		Role: n.role(), Name: name, ID: n.id.String(),
+		Signal:  signalReport{URL: n.cfg.url.Redacted(), Connected: n.uplink.up.Load()},
+		Peers:   n.book.report(),
+		Tunnels: []tunnelReport{},
+	}
+	for _, t := range n.tunnels.Tunnels() {
+		peer, ok := n.book.name(t.Peer)
+		if !ok {
+			peer = t.Peer.Short()
+		}
+		u := tunnelReport{
+			Peer: peer, Path: t.Path, RTT: float64(t.RTT.Round(10*time.Microsecond)) / float64(time.Millisecond), Streams: t.Streams,
+			BytesIn: t.BytesIn, BytesOut: t.BytesOut, Idle: int64(t.Idle / time.Second), Up: int64(t.Up / time.Second),
+		}
+		if t.Remote.IsValid() {
+			u.Remote = t.Remote.String()
+		}
+		r.Tunnels = append(r.Tunnels, u)
+	}
+	return r
+}
+
+func (n *node) role() string {
+	switch {
+	case n.gateway == nil:
+		return "peer"
+	case len(n.cfg.services) == 0:
+		return "gateway"
+	}
+	return "peer+gateway"
+}
+
+// events is the node as the [client.Handler] of its uplink.
+type events struct{ *node }
+
+// Deliver implements [client.Handler].
+func (e events) Deliver(from signal.PeerID, sealed []byte) { e.tunnels.Deliver(from, sealed) }
+
+// Relayed implements [client.Handler].
+func (e events) Relayed(session uint64, packet []byte) { e.tunnels.Relayed(session, packet) }
+
+// Presence implements [client.Handler].
+func (e events) Presence(p signal.Presence) {
+	e.tunnels.Presence(p)
+	name, before, ok := e.book.note(&p)
+	if !ok {
+		return
+	}
+	if before.Online != p.Online {
+		e.log.Info(map[bool]string{true: "peer is online", false: "peer is offline"}[p.Online], "peer", name)
+	}
+	if e.gateway != nil {
+		e.gateway.presence(name, p)
+	}
+}
+
+// Connected implements [client.Handler].
+func (e events) Connected(info client.Info) {
+	e.uplink.up.Store(true)
+	e.tunnels.Connected(info.Server)
+	e.mu.Lock()
+	e.name = info.Name
+	e.mu.Unlock()
+	e.once.Do(func() {
+		if err := e.cfg.dir.SaveSelf(state.Self{Name: info.Name, Signal: e.cfg.url}); err != nil {
+			e.log.Error("cannot remember the name and the signal server", "err", err)
+		}
+		if e.cfg.told.ready != nil {
+			e.cfg.told.ready(info.Name)
+		}
+		close(e.loggedIn)
+	})
+}
+
+// Disconnected implements [client.Handler].
+func (e events) Disconnected(error) {
+	e.uplink.up.Store(false)
+	e.tunnels.Disconnected()
+}
+
+// remembered fills in what the state folder remembers of an earlier life: the
+// signal server and the name.
+func (c *nodeConfig) remembered() (err error) {
+	if c.url, err = signalURL(c.dir, ""); err != nil {
+		return err
+	}
+	c.name, c.insist, err = ownName(c.dir, "")
+	return err
+}
+
+// runNode runs a node and its control socket until ctx is done or one fails, and
+// prints what programs wait for.
+func (p *program) runNode(ctx context.Context, cfg nodeConfig) error {
+	var asked sync.Once
+	cfg.told = told{
+		ready:   func(name string) { p.out.print("ready", name) },
+		service: func(service, peer, url string) { p.out.print("service", service, peer, url) },
+		code: func(code signal.Code) {
+			p.out.print("pair", code.String())
+			asked.Do(func() { p.tell("On the other machine run, within 10 minutes:\n\n    peerway connect %s\n", code) })
+		},
+	}
+	n, err := newNode(cfg)
+	if err != nil {
+		return err
+	}
+	return runWithControl(ctx, cfg.dir, n.report, n.Run)
+}
+
+// runWithControl runs f beside a control socket that answers with report.
+func runWithControl(ctx context.Context, dir *state.Dir, report func() report, f func(context.Context) error) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	c := newControl(dir, report)
+	defer background(ctx, fail, c.Run)()
+	select {
+	case <-c.ready:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return f(ctx)
+}

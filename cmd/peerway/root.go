@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/adrg/xdg"
+	"github.com/spf13/cobra"
+
+	"peerway/cmd/peerway/state"
+)
+
+// A program is what the commands share: where they write, and the flags that
+// all of them take.
+type program struct {
+	out            *lines // what programs may rely on
+	stdout, stderr io.Writer
+	verbose        bool
+	stateDir       string // empty means the default
+}
+
+const longHelp = `Peerway makes HTTP and RTSP servers behind other people's NATs reachable at localhost.
+
+Three commands on three machines put a camera at home into a player elsewhere:
+
+  peerway signal --listen 203.0.113.10:7443        on a public address; prints URL
+  peerway expose --signal URL cam=rtsp://…         beside the camera; prints CODE
+  peerway connect CODE                             beside the player; prints what to open
+
+"peerway demo" shows all of it on one machine.
+
+Exit codes: 0 ok (also after SIGTERM), 1 other, 2 usage, 4 unknown name, 5 peer offline,
+6 no path, 7 upstream, 8 not allowed, 9 config, 130 interrupted (SIGINT).`
+
+// root returns the command line of the program.
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "peerway",
+		Short:         "Cameras and web servers behind NATs, at localhost",
+		Long:          longHelp,
+		Version:       version(),
+		SilenceErrors: true, // main prints them
+		SilenceUsage:  true,
+		Args:          usage(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("peerway {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
+	root.PersistentFlags().BoolVarP(&p.verbose, "verbose", "v", false, "log every connection")
+	root.AddCommand(p.signal(), p.expose(), p.connect(), p.up(), p.demo(), p.status(), p.version())
+	return root
+}
+
+// stateFlag adds --state to cmd.
+func (p *program) stateFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.stateDir, "state", os.Getenv("PEERWAY_STATE"),
+		"folder for keys and paired peers (default $PEERWAY_STATE, or "+defaultState()+")")
+	cmd.Flags().Lookup("state").DefValue = "" // said above
+}
+
+// statePath returns the state folder to use.
+func (p *program) statePath() string {
+	if p.stateDir != "" {
+		return p.stateDir
+	}
+	return defaultState()
+}
+
+func defaultState() string { return filepath.Join(xdg.StateHome, "peerway") }
+
+// openState opens the state folder. The caller closes it.
+func (p *program) openState() (*state.Dir, error) { return state.Open(p.statePath()) }
+
+// log returns the log for people.
+func (p *program) log() *slog.Logger {
+	if p.verbose {
+		return newLog(p.stderr, slog.LevelDebug)
+	}
+	return newLog(p.stderr, slog.LevelInfo)
+}
+
+// tell writes a line for people.
+func (p *program) tell(format string, args ...any) {
+	fmt.Fprintf(p.stderr, format+"\n", args...)
+}
+
+// usage makes the errors of an argument check errors of usage.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError(cmd, err)
+		}
+		return nil
+	}
+}
+
+func usageError(cmd *cobra.Command, err error) error {
+	return fail(exitUsage, "%w (see %s --help)", err, cmd.CommandPath())
+}
+
+// version returns the command that prints the version.
+func (p *program) version() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			p.out.print("peerway", version(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
+			return nil
+		},
+	}
+}
+
+// version returns the version that the build recorded.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"peerway/cmd/peerway/state"
+)
+
+// status returns the command that asks a running process about itself.
+func (p *program) status() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what a running peerway does: peers, tunnels and their paths",
+		Long: `Status asks the peerway that uses the state folder what it does.
+
+With --json it prints one object. Fields are only ever added to it.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := askStatus(cmd.Context(), p.statePath())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(p.stdout).Encode(r)
+			}
+			return r.write(p.stdout)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	p.stateFlag(cmd)
+	return cmd
+}
+
+// A report is what a process says about itself.
+type report struct {
+	Schema  int            `json:"schema"` // 1
+	Role    string         `json:"role"`   // "signal", "peer", "gateway", "peer+gateway" or "demo"
+	Name    string         `json:"name"`
+	ID      string         `json:"id"`
+	Signal  signalReport   `json:"signal"`
+	Peers   []peerReport   `json:"peers"`
+	Tunnels []tunnelReport `json:"tunnels"`
+
+	Sessions    int `json:"sessions"` // peers that are logged in to this signal server
+	PID         int `json:"pid"`
+	Goroutines  int `json:"goroutines"`
+	Descriptors int `json:"descriptors"` // open files and sockets; 0 where that is not known
+}
+
+type signalReport struct {
+	URL       string `json:"url"` // without the join secret
+	Connected bool   `json:"connected"`
+}
+
+type peerReport struct {
+	Name     string   `json:"name"`
+	ID       string   `json:"id"`
+	Online   bool     `json:"online"`
+	Services []string `json:"services"`
+}
+
+type tunnelReport struct {
+	Peer     string  `json:"peer"`
+	Path     string  `json:"path"` // "direct", "relay-udp" or "relay-ws"
+	Remote   string  `json:"remote"`
+	RTT      float64 `json:"rtt_ms"`
+	Streams  int     `json:"streams"`
+	BytesIn  int64   `json:"bytes_in"`
+	BytesOut int64   `json:"bytes_out"`
+	Idle     int64   `json:"idle_s"`
+	Up       int64   `json:"up_s"`
+}
+
+// askStatus asks the process that uses the state folder at path.
+func askStatus(ctx context.Context, path string) (report, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return report{}, err
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		addr, release, err := socketAddr(state.Socket(path))
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", addr)
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://peerway"+statusPath, nil)
+	if err != nil {
+		return report{}, err
+	}
+	resp, err := transport.RoundTrip(req)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return report{}, fail(exitOther, "no peerway runs with the state folder %s: start one, or name its folder with --state", path)
+	}
+	if err != nil {
+		return report{}, fmt.Errorf("ask the peerway that uses %s: %w", path, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return report{}, fmt.Errorf("ask the peerway that uses %s: it answered %s", path, resp.Status)
+	}
+	var r report
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&r); err != nil {
+		return report{}, fmt.Errorf("ask the peerway that uses %s: %w", path, err)
+	}
+	return r, nil
+}
+
+// write writes r for people.
+func (r report) write(w io.Writer) error {
+	connected := "connected"
+	if !r.Signal.Connected {
+		connected = "not connected, trying again"
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "%s\t%s\tprocess %d\n", r.Role, cmp.Or(r.Name, "-"), r.PID)
+	fmt.Fprintf(t, "signal\t%s\t%s\n", r.Signal.URL, connected)
+	if r.Role == "signal" {
+		fmt.Fprintf(t, "sessions\t%d\t\n", r.Sessions)
+		return t.Flush()
+	}
+	t.Flush()
+	if len(r.Peers) > 0 {
+		fmt.Fprintln(t, "\nPEER\tSTATE\tSERVICES")
+	}
+	for _, p := range r.Peers {
+		online := "online"
+		if !p.Online {
+			online = "offline"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, online, cmp.Or(strings.Join(p.Services, ", "), "-"))
+	}
+	t.Flush()
+	if len(r.Tunnels) > 0 {
+		fmt.Fprintln(t, "\nTUNNEL\tPATH\tREMOTE\tRTT\tSTREAMS\tIN\tOUT\tUP")
+	}
+	for _, u := range r.Tunnels {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f ms\t%d\t%s\t%s\t%v\n", u.Peer, u.Path, cmp.Or(u.Remote, "-"), u.RTT, u.Streams,
+			byteCount(u.BytesIn), byteCount(u.BytesOut), time.Duration(u.Up)*time.Second)
+	}
+	return t.Flush()
+}
+
+// byteCount writes n with the unit that suits it.
+func byteCount(n int64) string {
+	const units = "kMGTPE"
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/1000, 0
+	for value >= 1000 && unit < len(units)-1 {
+		value, unit = value/1000, unit+1
+	}
+	return fmt.Sprintf("%.1f %cB", value, units[unit])
+}
+
+// openDescriptors counts the open files and sockets of this process, or returns
+// 0 where that is not known.
+func openDescriptors() int {
+	for _, dir := range []string{"/proc/self/fd", "/dev/fd"} {
+		if entries, err := os.ReadDir(dir); err == nil {
+			return len(entries) - 1 // reading the folder takes one
+		}
+	}
+	return 0
+}

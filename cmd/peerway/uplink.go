@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+
+	"peerway/signal"
+	"peerway/signal/client"
+)
+
+// An uplink is this process's connection to the signal server. It is a client
+// that may change its name: if nobody insists on one and it is taken, the free
+// one that the server suggests is as good.
+type uplink struct {
+	cfg    client.Config // with the name to try first
+	insist bool          // on the name
+	now    atomic.Pointer[client.Client]
+	up     atomic.Bool // logged in
+}
+
+// newUplink returns an uplink that is not connected. It acquires nothing.
+func newUplink(cfg client.Config, insist bool) *uplink {
+	cfg.Proxy = http.ProxyFromEnvironment
+	u := &uplink{cfg: cfg, insist: insist}
+	u.now.Store(client.New(cfg))
+	return u
+}
+
+// Run keeps the connection until ctx is done or the server refuses this peer.
+// services and allow are announced from the first login on.
+//
+// When Run returns, everything it opened is closed and every goroutine it
+// started has returned.
+func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func() []signal.PeerID) error {
+	cfg := u.cfg
+	for {
+		c := u.now.Load()
+		c.Announce(services, allow())
+		err := c.Run(ctx)
+		u.up.Store(false)
+		refused, ok := errors.AsType[*client.RefusedError](err)
+		if !ok || refused.Code != client.NameTaken || refused.Suggestion == "" || u.insist {
+			return err
+		}
+		cfg.Log.Info("the name is taken, using another", "name", cfg.Name, "instead", refused.Suggestion)
+		cfg.Name = refused.Suggestion
+		u.now.Store(client.New(cfg))
+	}
+}
+
+// client returns the client of the moment. It does not change after the first
+// login.
+func (u *uplink) client() *client.Client { return u.now.Load() }
+
+// Send implements tunnel.Signaler.
+func (u *uplink) Send(ctx context.Context, to signal.PeerID, sealed []byte) error {
+	return u.client().Send(ctx, to, sealed)
+}
+
+// Bind implements tunnel.Signaler.
+func (u *uplink) Bind(session uint64, to signal.PeerID) error { return u.client().Bind(session, to) }
+
+// Unbind ends what Bind began.
+func (u *uplink) Unbind(session uint64) { u.client().Unbind(session) }
+
+// Relay implements tunnel.Signaler.
+func (u *uplink) Relay(session uint64, packet []byte) error { return u.client().Relay(session, packet) }
