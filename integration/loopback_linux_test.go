@@ -120,7 +120,10 @@ func (w *world) manyClients(t *testing.T) {
 	const webClients, viewers, leave = 50, 10, 4
 	watching := make([]*process, viewers)
 	for i := range watching {
-		watching[i] = watch(t, here{}, w.camURL, []string{"tcp", "udp"}[i%2])
+		watching[i] = startViewer(t, here{}, w.camURL, []string{"tcp", "udp"}[i%2])
+	}
+	for _, v := range watching {
+		v.waitFrames(1)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

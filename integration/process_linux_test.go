@@ -203,7 +203,7 @@ func (p *process) says(word string) string {
 // kill ends the program without giving it a chance to clean up.
 func (p *process) kill() {
 	p.t.Helper()
-	if err := p.cmd.Process.Kill(); err != nil {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Errorf("kill %s: %v", p.name, err)
 	}
 	p.ends()
