@@ -11,6 +11,9 @@ import (
 // flushAt is how much is collected before it is written: one TLS record.
 const flushAt = 16 << 10
 
+// maxUnsent is what the kernel may hold of what it cannot send yet.
+const maxUnsent = 128 << 10
+
 // A Conn collects what the websocket writes, so that a burst of relay frames
 // costs one TLS record and one system call for every ten of them. It is
 // transparent until [NewLink] takes it.
@@ -53,6 +56,9 @@ func (c *Conn) hold(timeout time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.holding, c.timeout = true, timeout
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		limitUnsent(t.NetConn(), maxUnsent)
+	}
 }
 
 // Flush writes what was collected.

@@ -1,0 +1,25 @@
+package wire
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// limitUnsent keeps the kernel from queueing more than n bytes that it has not
+// sent, so that a message does not wait behind megabytes of relay frames.
+// Without it only latency suffers, so errors are of no interest.
+func limitUnsent(conn net.Conn, n int) {
+	raw, ok := conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	control, err := raw.SyscallConn()
+	if err != nil {
+		return
+	}
+	control.Control(func(fd uintptr) {
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n)
+	})
+}
