@@ -182,15 +182,25 @@ func TestForwardUpload(t *testing.T) {
 	}
 }
 
-// counter is a stream of bytes that are not all alike.
-type counter struct{ n uint64 }
+// counter is a stream of bytes that are not all alike: two periods without a
+// common divisor.
+type counter struct{ n int }
 
 func (c *counter) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = byte(c.n * 0x9e3779b97f4a7c15 >> 56)
-		c.n++
+	const text = "Peerway forwards bytes and keeps their order. "
+	n := 0
+	for n < len(p) {
+		if c.n%1009 == 0 {
+			p[n] = byte(c.n / 1009)
+			c.n++
+			n++
+			continue
+		}
+		m := copy(p[n:min(len(p), n+1009-c.n%1009)], text[c.n%len(text):])
+		c.n += m
+		n += m
 	}
-	return len(p), nil
+	return n, nil
 }
 
 func TestForwardDownload(t *testing.T) {
@@ -420,11 +430,11 @@ func TestServeEndsDials(t *testing.T) {
 }
 
 func TestCancelReachesServer(t *testing.T) {
-	for _, what := range []string{"waits for the header", "in the middle"} {
+	for _, what := range []string{"leaves while the server is silent", "resets in the middle"} {
 		t.Run(what, func(t *testing.T) {
 			began, gone := make(chan struct{}), make(chan struct{})
 			g := serving(t, func(w http.ResponseWriter, r *http.Request) {
-				if what == "in the middle" {
+				if what == "resets in the middle" {
 					io.WriteString(w, "begin")
 					http.NewResponseController(w).Flush()
 				}
@@ -435,7 +445,10 @@ func TestCancelReachesServer(t *testing.T) {
 			c := g.connect(t)
 			io.WriteString(c, "GET / HTTP/1.1\r\nHost: web.home.localhost\r\n\r\n")
 			<-began
-			c.Close() // nobody reads what is sent from now on
+			if what == "resets in the middle" {
+				c.SetLinger(0)
+			}
+			c.Close()
 			wait(t, gone, "the web server did not notice")
 			wait(t, g.peers.resets, "the stream was not reset")
 		})

@@ -166,3 +166,15 @@ func (g *gate) connect(t testing.TB) *net.TCPConn {
 	c.SetDeadline(time.Now().Add(30 * time.Second))
 	return c.(*net.TCPConn)
 }
+
+// directClient returns a client that uses no gate.
+func directClient(t testing.TB) *http.Client {
+	transport := &http.Transport{DisableCompression: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// discard is io.Discard without its own small buffer.
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

@@ -37,9 +37,10 @@ func newGateway(routes *proxy.Routes, send roundTripper, p *pages, log *slog.Log
 		Rewrite:        rewrite,
 		ModifyResponse: modify,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() == nil { // the viewer is still there
-				g.fail(w, r, explain(err, targetOf(r.URL.Host)))
+			if r.Context().Err() != nil { // the viewer is gone, or Serve ends: no answer is better than an empty one
+				panic(http.ErrAbortHandler)
 			}
+			g.fail(w, r, explain(err, targetOf(r.URL.Host)))
 		},
 	}
 	return g

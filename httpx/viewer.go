@@ -14,7 +14,7 @@ import (
 
 // patience is how long a viewer who has ended his direction, and to whom
 // nothing is sent, counts as one who waits for an answer.
-const patience = 5 * time.Second
+const patience = 3 * time.Second
 
 // viewers is a listener whose connections keep their half-close.
 type viewers struct{ net.Listener }
