@@ -21,7 +21,7 @@ func TestCut(t *testing.T) {
 		{size: 3, segment: 1, want: []int{1, 1, 1}},
 	} {
 		d := datagram{data: make([]byte, test.size), segment: test.segment}
-		if got := d.packets(); got != len(test.want) {
+		if got := count(d.data, d.segment); got != len(test.want) {
 			t.Errorf("%d bytes by %d: %d packets, want %d", test.size, test.segment, got, len(test.want))
 		}
 		for _, want := range test.want {

@@ -29,14 +29,6 @@ func (d *datagram) cut() (packet []byte) {
 	return packet
 }
 
-// packets returns how many packets are left in d.
-func (d *datagram) packets() int {
-	if d.segment <= 0 {
-		return 1
-	}
-	return (len(d.data) + d.segment - 1) / d.segment
-}
-
 // A receiver gets datagrams from the kernel.
 type receiver interface {
 	// receive returns what has arrived, valid until the next call. It calls
@@ -148,10 +140,10 @@ func (s *Socket) account(received []datagram) {
 		if d.peer == nil || !isQUIC(d.data) {
 			continue
 		}
-		count := &d.peer.received
-		count.bytes.Add(uint64(len(d.data)))
-		count.direct.Add(uint64(d.packets()))
-		count.heardDirect.Store(now)
+		heard := &d.peer.received
+		heard.bytes.Add(uint64(len(d.data)))
+		heard.direct.Add(uint64(count(d.data, d.segment)))
+		heard.heardDirect.Store(now)
 	}
 }
 

@@ -134,66 +134,61 @@ func TestInjectRefuses(t *testing.T) {
 func TestStrangersAndSTUN(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		pathsock.Both(t, func(t *testing.T, prepare func(*pathsock.Socket)) {
-			stuns := make(chan packet, 16)
-			a := newSide(t, ip, func(p []byte, from netip.AddrPort) {
-				stuns <- packet{data: bytes.Clone(p), from: net.UDPAddrFromAddrPort(from)}
-			})
-			prepare(a.socket)
-			a.peer = a.socket.Add(nil)
-			b := newSide(t, ip, nil)
-			var reading sync.WaitGroup
-			defer reading.Wait()
-			defer a.socket.Close()
-			packets := readInto(&reading, a.socket)
-
-			stun := []byte{0x00, 0x01, 0x00, 0x00, 0x21, 0x12, 0xa4, 0x42}
-			send := func(p []byte) {
-				t.Helper()
-				if err := b.socket.WriteSTUN(p, a.addr); err != nil {
-					t.Fatal(err)
-				}
-			}
-			// STUN comes after the QUIC packet, so its arrival says that the
-			// other one has been looked at.
-			quicThenSTUN := func(p []byte) {
-				t.Helper()
-				send(p)
-				send(stun)
-				got := next(t, stuns)
-				if !bytes.Equal(got.data, stun) || got.from.String() != b.addr.String() {
-					t.Errorf("STUN %x from %v, want %x from %v", got.data, got.from, stun, b.addr)
-				}
-			}
-
-			quicThenSTUN([]byte{0x40, 1})
-			if got, want := a.socket.Strangers(), uint64(1); got != want {
-				t.Errorf("%d packets of strangers, want %d", got, want)
-			}
-			a.peer.Authenticate(b.addr)
-			quicThenSTUN([]byte{0xc0, 2})
-			if got := next(t, packets); !bytes.Equal(got.data, []byte{0xc0, 2}) || got.from != net.Addr(a.peer.Addr()) {
-				t.Errorf("read %x from %v, want the peer's packet", got.data, got.from)
-			}
-			other := a.socket.Add(nil)
-			other.Forget(b.addr) // is not its own
-			quicThenSTUN([]byte{0x40, 3})
-			if got := next(t, packets); !bytes.Equal(got.data, []byte{0x40, 3}) {
-				t.Errorf("read %x, want the peer's packet", got.data)
-			}
-			a.peer.Forget(b.addr)
-			quicThenSTUN([]byte{0x40, 4})
-			other.Authenticate(b.addr)
-			other.Close()
-			quicThenSTUN([]byte{0x40, 5})
-			other.Authenticate(b.addr)
-			quicThenSTUN([]byte{0x40, 6})
-			if got, want := a.socket.Strangers(), uint64(4); got != want {
-				t.Errorf("%d packets of strangers, want %d", got, want)
-			}
-			if got, want := a.peer.Stats(), (pathsock.Stats{BytesIn: 4, DirectIn: 2, HeardDirect: a.peer.Stats().HeardDirect}); got != want {
-				t.Errorf("stats are %+v, want %+v", got, want)
-			}
+			testStrangersAndSTUN(t, ip, prepare)
 		})
+	}
+}
+
+func testStrangersAndSTUN(t *testing.T, ip string, prepare func(*pathsock.Socket)) {
+	stuns := make(chan packet, 16)
+	a := newSide(t, ip, func(p []byte, from netip.AddrPort) {
+		stuns <- packet{data: bytes.Clone(p), from: net.UDPAddrFromAddrPort(from)}
+	})
+	prepare(a.socket)
+	a.peer = a.socket.Add(nil)
+	other := a.socket.Add(nil)
+	b := newSide(t, ip, nil)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer a.socket.Close()
+	packets := readInto(&reading, a.socket)
+
+	// Behind the QUIC packet comes STUN, whose arrival says that the other one
+	// has been looked at.
+	stun := []byte{0x00, 0x01, 0x00, 0x00, 0x21, 0x12, 0xa4, 0x42}
+	for i, step := range []struct {
+		change func()
+		want   *pathsock.Peer // whose the packet is; nil means a stranger's
+	}{
+		{func() {}, nil},
+		{func() { a.peer.Authenticate(b.addr) }, a.peer},
+		{func() { other.Forget(b.addr) }, a.peer}, // is not its own
+		{func() { a.peer.Forget(b.addr) }, nil},
+		{func() { a.peer.Authenticate(b.addr); other.Authenticate(b.addr) }, other},
+		{func() { a.peer.Forget(b.addr) }, other},
+		{func() { other.Close() }, nil},
+		{func() { other.Authenticate(b.addr) }, nil}, // too late
+	} {
+		step.change()
+		strangers := a.socket.Strangers()
+		packet := []byte{0xc0, byte(i)}
+		if err := errors.Join(b.socket.WriteSTUN(packet, a.addr), b.socket.WriteSTUN(stun, a.addr)); err != nil {
+			t.Fatal(err)
+		}
+		if got := next(t, stuns); !bytes.Equal(got.data, stun) || got.from.String() != b.addr.String() {
+			t.Errorf("step %d: STUN %x from %v, want %x from %v", i, got.data, got.from, stun, b.addr)
+		}
+		if step.want == nil {
+			if got, want := a.socket.Strangers(), strangers+1; got != want {
+				t.Errorf("step %d: %d packets of strangers, want %d", i, got, want)
+			}
+		} else if got := next(t, packets); !bytes.Equal(got.data, packet) || got.from != net.Addr(step.want.Addr()) {
+			t.Errorf("step %d: read %x from %v, want %x from %v", i, got.data, got.from, packet, step.want.Addr())
+		}
+	}
+	got := a.peer.Stats()
+	if want := (pathsock.Stats{BytesIn: 4, DirectIn: 2, HeardDirect: got.HeardDirect}); got != want || got.HeardDirect.IsZero() {
+		t.Errorf("stats are %+v, want %+v", got, want)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestSwitch(t *testing.T) {
 				next++
 			}
 		})
-		if limit := time.Second; pause > limit {
+		if limit := 2 * time.Second; pause > limit {
 			t.Errorf("longest pause is %v, want less than %v", pause, limit)
 		}
 		s := b.peer.Stats()

@@ -125,10 +125,11 @@ func (s *Socket) send(b []byte, c control, to netip.AddrPort) error {
 	return err
 }
 
-// count returns how many packets b is.
-func count(b []byte, segment int) int {
-	if segment == 0 {
+// count returns how many packets of a size are in a batch; size 0 means that
+// it is one.
+func count(batch []byte, size int) int {
+	if size <= 0 {
 		return 1
 	}
-	return (len(b) + segment - 1) / segment
+	return (len(batch) + size - 1) / size
 }

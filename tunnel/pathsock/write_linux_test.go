@@ -112,6 +112,30 @@ func TestWriteBatch(t *testing.T) {
 	}
 }
 
+// TestSTUNAmongQUIC receives STUN and QUIC that the kernel has joined into one
+// datagram.
+func TestSTUNAmongQUIC(t *testing.T) {
+	var stuns [][]byte
+	a := newSide(t, "127.0.0.1", nil)
+	b := newSide(t, "127.0.0.1", func(p []byte, _ netip.AddrPort) { stuns = append(stuns, bytes.Clone(p)) })
+	a.peer, b.peer = a.socket.Add(nil), b.socket.Add(nil)
+	a.route(b, true, false)
+	b.route(a, true, false)
+
+	joined, packets := batch(4, 100)
+	joined[100], packets[1][0] = 0x00, 0x00
+	if _, _, err := a.socket.WriteMsgUDP(joined, pathsock.Segments(4, 100), a.peer.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	quic := [][]byte{packets[0], packets[2], packets[3]}
+	if got := receiveAll(t, b, 3); !slices.EqualFunc(got, quic, bytes.Equal) {
+		t.Error("other packets came than were sent")
+	}
+	if !slices.EqualFunc(stuns, packets[1:2], bytes.Equal) {
+		t.Errorf("%d packets passed for STUN, want 1", len(stuns))
+	}
+}
+
 // TestRefusedDirectPath sends to addresses that the kernel refuses. QUIC must
 // not hear of it, and the relay carries the packets.
 func TestRefusedDirectPath(t *testing.T) {
