@@ -202,7 +202,6 @@ func (a *Attempt) watch(life context.Context, states <-chan ice.ConnectionState,
 			a.setSelected(remote)
 			a.emit(life, Selected{Remote: remote, RTT: a.port.rtt(remote)})
 		case s := <-states:
-			a.puncher.log.Debug("ice state", "state", s.String(), "remote", a.Remote())
 			if s == ice.ConnectionStateDisconnected || s == ice.ConnectionStateFailed {
 				a.emit(life, a.ending())
 				return

@@ -2,6 +2,8 @@ package punch_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -21,7 +23,7 @@ func TestMalformedPackets(t *testing.T) {
 		n.server("203.0.113.1:3478")
 		a, b := n.host("192.0.2.1:1111", open, ""), n.host("198.51.100.2:2222", open, "")
 		var seen [][]byte
-		n.tap = func(packet []byte) { seen = append(seen, packet) }
+		n.setTap(func(packet []byte) { seen = append(seen, packet) })
 		one := dial(t, a.Puncher, punch.AttemptConfig{Controlling: true, Mapped: mappings(t, a, []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:3478")})})
 		two := dial(t, b.Puncher, punch.AttemptConfig{})
 		connect(t, one, two.Local())
@@ -29,7 +31,7 @@ func TestMalformedPackets(t *testing.T) {
 		selected(t, one)
 		selected(t, two)
 		synctest.Wait()
-		n.tap = nil
+		n.setTap(nil)
 
 		rnd := rand.New(rand.NewPCG(1, 2))
 		before := heap()
@@ -93,16 +95,17 @@ func TestReplayedAnswersCountOnce(t *testing.T) {
 		n := newNetwork(10 * time.Millisecond)
 		a, b := n.host("192.0.2.1:1111", open, ""), n.host("198.51.100.2:2222", open, "")
 		var answers [][]byte
-		n.tap = func(packet []byte) {
+		n.setTap(func(packet []byte) {
 			if packet[0] == 1 {
 				answers = append(answers, packet)
 			}
-		}
+		})
 		one := dial(t, a.Puncher, punch.AttemptConfig{Controlling: true})
 		two := dial(t, b.Puncher, punch.AttemptConfig{})
 		connect(t, one, two.Local())
 		connect(t, two, one.Local())
 		selected(t, one)
+		n.setTap(nil)
 		n.setCut(true)
 		ctx, cancel := context.WithCancel(t.Context())
 		var replaying sync.WaitGroup
@@ -159,14 +162,45 @@ func TestManyAttempts(t *testing.T) {
 			if i%2 == 0 {
 				<-one.Events()
 			}
-			start := time.Now()
-			two.Close()
-			if took := time.Since(start); took > 200*time.Millisecond {
-				t.Errorf("closed after %v", took)
-			}
 		})
 	}
 	all.Wait()
+}
+
+// However many addresses a peer names, only so many get packets.
+func TestManyCandidates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(10 * time.Millisecond)
+		a := n.host("192.0.2.1:1111", open, "")
+		asked := make(map[netip.AddrPort]int)
+		n.tapTo = func(to netip.AddrPort) { asked[to]++ }
+		one := dial(t, a.Puncher, punch.AttemptConfig{Controlling: true})
+		remote := punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}
+		connect(t, one, remote)
+		for i := range 10 {
+			var more []string
+			for j := range 16 {
+				more = append(more, fmt.Sprintf("h4 1 udp 1 198.51.%d.%d 9 typ host", 100+i, j))
+			}
+			if err := one.AddRemote(more); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := one.AddRemote(make([]string, 17)); !errors.Is(err, punch.ErrDescription) {
+			t.Errorf("AddRemote of 17 candidates = %v", err)
+		}
+		if e, ok := (<-one.Events()).(punch.Failed); !ok {
+			t.Errorf("event %T, want Failed", e)
+		}
+		if len(asked) != 32 {
+			t.Errorf("%d addresses got packets, want 32", len(asked))
+		}
+		for to, times := range asked {
+			if times > 170 {
+				t.Errorf("%v got %d packets", to, times)
+			}
+		}
+	})
 }
 
 func BenchmarkAttempt(b *testing.B) {

@@ -21,6 +21,7 @@ type network struct {
 	mu      sync.Mutex
 	cut     bool
 	tap     func(packet []byte) // sees what hosts send
+	tapTo   func(netip.AddrPort)
 	nodes   []*node
 	servers map[netip.AddrPort]int // STUN servers, with the packets that each got
 	drops   map[netip.AddrPort]int // packets that a server leaves unanswered first
@@ -89,6 +90,13 @@ func (n *network) setCut(cut bool) {
 	n.cut = cut
 }
 
+// setTap shows f what hosts send. It is called under the lock of the network.
+func (n *network) setTap(f func(packet []byte)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tap = f
+}
+
 // out returns the address that a packet to a destination seems to come from.
 func (b *box) out(to netip.AddrPort) netip.AddrPort {
 	key := netip.AddrPort{}
@@ -128,6 +136,9 @@ func (h *node) write(p []byte, to netip.AddrPort) error {
 	}
 	if n.tap != nil {
 		n.tap(packet)
+	}
+	if n.tapTo != nil {
+		n.tapTo(to)
 	}
 	if !n.cut {
 		time.AfterFunc(n.delay, func() { n.arrive(packet, from, to) })

@@ -183,8 +183,7 @@ func (p *port) opens(id transactionID, to netip.AddrPort) error {
 		delete(p.puncher.exchange, p.open[stale].id)
 		stale++
 	}
-	p.open = append(p.open[:0], p.open[stale:]...)
-	p.open = append(p.open, openRequest{id, now})
+	p.open = append(p.open[stale:], openRequest{id, now})
 	p.puncher.exchange[id] = exchange{to: to, sentAt: now, port: p}
 	p.seen.sent++
 	return nil

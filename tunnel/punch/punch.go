@@ -27,7 +27,7 @@ type Config struct {
 	// Without it they are used only on a host that has no others.
 	AllowLoopback bool
 
-	// Log receives the progress of attempts at debug level. Nil discards.
+	// Log receives the candidates of attempts at debug level. Nil discards.
 	Log *slog.Logger
 }
 

@@ -53,6 +53,7 @@ func (a *Attempt) Connect(remote Description) error {
 		return errors.New("punch: connect: called twice")
 	}
 	p := a.puncher
+	p.log.Debug("checks begin", "local", a.Local(), "remote", remote)
 	p.mu.Lock()
 	a.port.remoteKey = []byte(remote.Pwd)
 	p.mu.Unlock()
