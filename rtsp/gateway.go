@@ -69,7 +69,9 @@ func (g *gateway) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 		if errors.Is(err, errSlow) {
 			err = &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: at.target, Reason: errSlow.Error(), Fix: "try again"}
 		}
-		g.log.Info("player gets nothing", "remote", ctx.Conn.NetConn().RemoteAddr(), "err", err)
+		if s == nil { // else the source has said it
+			g.log.Info("player gets nothing", "remote", ctx.Conn.NetConn().RemoteAddr(), "err", err)
+		}
 		return refuse(at, err), nil, nil
 	}
 	return &base.Response{StatusCode: base.StatusOK}, s.stream, nil

@@ -37,6 +37,7 @@ type feed struct {
 	client *gortsplib.Client
 	server *gortsplib.ServerStream
 	log    *slog.Logger
+	reason string // what the peer said about the last refusal; the client's
 
 	heardAt  atomic.Int64 // Unix nanoseconds
 	tooLarge atomic.Bool  // said already
@@ -51,44 +52,14 @@ type feed struct {
 
 // open dials a camera and starts its stream. Its errors are a [*proxy.Error].
 func (o *opener) open(ctx context.Context, at place) (pull, error) {
-	var reason string // from the peer, of the last request that failed
-	tcp := gortsplib.TransportTCP
-	log := o.log.With("peer", at.target.Peer, "service", at.target.Service)
+	u := camera.URL(at.path, at.query)
 	f := &feed{
-		log:     log,
+		log:     o.log.With("peer", at.target.Peer, "service", at.target.Service),
 		ended:   make(chan struct{}),
 		ssrcs:   make(map[format.Format]uint32),
 		reports: make(map[format.Format]rtcp.SenderReport),
 	}
-	u := camera.URL(at.path, at.query)
-	f.client = &gortsplib.Client{
-		Scheme: u.Scheme, Host: u.Host,
-		Transport:    &tcp,
-		ReadTimeout:  answerWithin,
-		WriteTimeout: writeWithin,
-		UserAgent:    "Peerway",
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := o.dialer.DialContext(ctx, at.target, proxy.Dedicated)
-			if err != nil {
-				return nil, err
-			}
-			return newCameraConn(c), nil
-		},
-		OnResponse: func(res *base.Response) {
-			if 300 <= res.StatusCode && res.StatusCode < 400 {
-				res.StatusCode = base.StatusBadGateway // gortsplib would follow it, for ever
-			}
-			if res.StatusCode >= 400 {
-				reason = ""
-				if v := res.Header[camera.ReasonHeader]; len(v) == 1 {
-					reason = camera.Printable(v[0])
-				}
-			}
-		},
-		OnPacketsLost:     func(n uint64) { log.Debug("camera lost packets", "count", n) },
-		OnDecodeError:     func(err error) { log.Debug("camera sent an odd packet", "err", err) },
-		OnTransportSwitch: func(error) {},
-	}
+	f.client = o.client(u, at, f)
 	if err := f.client.Start2(); err != nil {
 		return nil, failure(at, "", err)
 	}
@@ -101,13 +72,50 @@ func (o *opener) open(ctx context.Context, at place) (pull, error) {
 	}
 	if err != nil {
 		f.close()
-		return nil, failure(at, reason, err)
+		return nil, failure(at, f.reason, err)
 	}
 	f.waiting.Go(func() {
 		f.cause = f.client.Wait()
 		close(f.ended)
 	})
 	return f, nil
+}
+
+// client returns the client of a feed.
+func (o *opener) client(u *base.URL, at place, f *feed) *gortsplib.Client {
+	tcp := gortsplib.TransportTCP
+	return &gortsplib.Client{
+		Scheme: u.Scheme, Host: u.Host,
+		Transport:    &tcp,
+		ReadTimeout:  answerWithin,
+		WriteTimeout: writeWithin,
+		UserAgent:    "Peerway",
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := o.dialer.DialContext(ctx, at.target, proxy.Dedicated)
+			if err != nil {
+				return nil, err
+			}
+			return newCameraConn(c), nil
+		},
+		OnResponse:        f.answer,
+		OnDecodeError:     func(err error) { f.log.Debug("camera sent an odd packet", "err", err) },
+		OnPacketsLost:     func(uint64) {}, // gortsplib would print these
+		OnTransportSwitch: func(error) {},
+	}
+}
+
+// answer looks at an answer before gortsplib does.
+func (f *feed) answer(res *base.Response) {
+	if 300 <= res.StatusCode && res.StatusCode < 400 {
+		res.StatusCode = base.StatusBadGateway // gortsplib would follow it, for ever
+	}
+	if res.StatusCode < 400 {
+		return
+	}
+	f.reason = ""
+	if v := res.Header[camera.ReasonHeader]; len(v) == 1 {
+		f.reason = camera.Printable(v[0])
+	}
 }
 
 // begin makes the camera send into a new stream of the server.

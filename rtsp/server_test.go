@@ -2,195 +2,25 @@ package rtsp_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"peerway/integration/leak"
-	"peerway/proxy"
 	"peerway/rtsp"
 	"peerway/rtsp/camera"
 	"peerway/rtsp/rtsptest"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
-
-// A world has a gateway and the peer's end of cameras, joined by TCP on the
-// loopback interface in place of a tunnel.
-type world struct {
-	addr  string
-	log   lockedLog
-	dials atomic.Int32
-	spoke lockedLog // all that the peer sent to the gateway, media included
-
-	routes  proxy.Routes
-	cameras map[string]*camera.Camera
-	hole    bool         // DialContext hangs
-	stop    func() error // ends the gateway and returns what Serve returned
-	life    context.Context
-	peers   sync.WaitGroup
-}
-
-// newWorld starts a gateway that knows the peer "home" with these cameras.
-func newWorld(t *testing.T, urls map[string]string) *world {
-	t.Helper()
-	w := &world{cameras: make(map[string]*camera.Camera)}
-	services := []proxy.Entry{{Name: "web", Scheme: "http"}}
-	for name, raw := range urls {
-		c, err := camera.Parse(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.cameras[name] = c
-		services = append(services, proxy.Entry{Name: name, Scheme: "rtsp"})
-	}
-	w.routes.SetPeer("home", true, services)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.addr = ln.Addr().String()
-	life, cancel := context.WithCancelCause(context.Background())
-	w.life = life
-	server := rtsp.Server{Dialer: w, Routes: &w.routes, Log: slog.New(slog.NewTextHandler(&w.log, nil))}
-	served := make(chan error, 1)
-	var serving sync.WaitGroup
-	serving.Go(func() { served <- server.Serve(life, ln) })
-	w.stop = sync.OnceValue(func() error {
-		cancel(errStop)
-		serving.Wait()
-		w.peers.Wait()
-		return <-served
-	})
-	t.Cleanup(func() {
-		if err := w.stop(); !errors.Is(err, errStop) {
-			t.Errorf("Serve returns %v, want the cause of its context", err)
-		}
-		if t.Failed() {
-			t.Log(w.log.String())
-		}
-	})
-	return w
-}
-
-var errStop = errors.New("the test is over")
-
-// DialContext is the tunnel and the peer.
-func (w *world) DialContext(ctx context.Context, target proxy.Target, class proxy.Class) (proxy.Conn, error) {
-	w.dials.Add(1)
-	if class != proxy.Dedicated {
-		return nil, errors.New("live video wants a lane of its own")
-	}
-	if w.hole {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	up, err := w.cameras[target.Service].Dial(ctx)
-	if err != nil {
-		return nil, &proxy.Error{Code: proxy.CodeUpstream, Hop: proxy.HopServer, Target: target, Reason: err.Error(), Err: err}
-	}
-	near, far, err := tcpPair()
-	if err != nil {
-		up.Close()
-		return nil, err
-	}
-	w.peers.Go(func() {
-		defer far.Close()
-		defer up.Close()
-		up.Splice(w.life, recorder{far, &w.spoke})
-	})
-	return near, nil
-}
-
-type recorder struct {
-	*net.TCPConn
-	log *lockedLog
-}
-
-func (r recorder) Write(p []byte) (int, error) {
-	r.log.Write(p)
-	return r.TCPConn.Write(p)
-}
-
-func tcpPair() (a, b *net.TCPConn, err error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer ln.Close()
-	near, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		return nil, nil, err
-	}
-	far, err := ln.Accept()
-	if err != nil {
-		near.Close()
-		return nil, nil, err
-	}
-	return near.(*net.TCPConn), far.(*net.TCPConn), nil
-}
-
-func (w *world) url(path string) string { return "rtsp://" + w.addr + path }
-
-// ask makes a request as a player would and returns the whole answer.
-func (w *world) ask(t *testing.T, request string) string {
-	t.Helper()
-	c, err := net.Dial("tcp", w.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintf(c, "%s RTSP/1.0\r\nCSeq: 1\r\n\r\n", request)
-	return readAnswer(t, bufio.NewReader(c))
-}
-
-func readAnswer(t *testing.T, r *bufio.Reader) string {
-	t.Helper()
-	var answer strings.Builder
-	size := 0
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			t.Fatalf("after %q: %v", answer.String(), err)
-		}
-		answer.WriteString(line)
-		fmt.Sscanf(line, "Content-Length: %d", &size)
-		if line == "\r\n" {
-			break
-		}
-	}
-	io.CopyN(&answer, r, int64(size))
-	return answer.String()
-}
-
-type lockedLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 func TestPlayersOfAllKindsShareOnePull(t *testing.T) {
 	cam := rtsptest.StartCamera(t, "digest")
@@ -270,8 +100,9 @@ func TestWhatCannotBeWatchedIsNotFound(t *testing.T) {
 }
 
 func TestDescribeNeverHangs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, map[string]string{"cam": "rtsp://192.0.2.1/"})
-	w.hole = true
+	w.hole.Store(true)
 	start := time.Now()
 	got := w.ask(t, "DESCRIBE "+w.url("/home/cam"))
 	if d := time.Since(start); d > 4500*time.Millisecond {
@@ -305,18 +136,47 @@ func TestKilledPlayersLeaveNothing(t *testing.T) {
 }
 
 func TestSlowPlayerHurtsOnlyHimself(t *testing.T) {
+	t.Parallel()
 	cam := rtsptest.StartCamera(t, "none")
 	w := newWorld(t, map[string]string{"cam": cam.URL("")})
-	slow := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
-	slow.WantFrames(t, 5)
-	resume := slow.Pause()
+	slow := dial(t, w)
+	slow.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	slow.play(t) // and reads no more
 	other := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
-	other.WantFrames(t, 60)
-	resume()
-	slow.WantFrames(t, 5)
+	other.WantFrames(t, 100)
+	other.WantFrames(t, 200) // 15 s: longer than a write may take
+
+	slow.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.Copy(io.Discard, slow.in); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a player that reads nothing is still served")
+	}
+}
+
+func TestPlayersGetTheCamerasClock(t *testing.T) {
+	t.Parallel()
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	first := dial(t, w)
+	first.play(t)
+	want, _ := first.report(t, 1000) // the camera sends one every few seconds
+
+	late := dial(t, w)
+	late.play(t)
+	got, ssrc := late.report(t, 5)
+	if got.NTPTime != want.NTPTime || got.RTPTime != want.RTPTime {
+		t.Errorf("a late player's first report is %v, want the camera's last %v", got, want)
+	}
+	if got.SSRC != ssrc {
+		t.Errorf("the report is of %x, the media of %x", got.SSRC, ssrc)
+	}
+	now := time.Now()
+	if at := time.Unix(int64(got.NTPTime>>32)-2208988800, 0); now.Sub(at).Abs() > time.Minute {
+		t.Errorf("the camera's clock says %v, ours %v", at, now)
+	}
 }
 
 func TestCameraKilledEndsPlayersAndTheNextOneStartsAfresh(t *testing.T) {
+	t.Parallel()
 	cam := rtsptest.StartCamera(t, "none")
 	w := newWorld(t, map[string]string{"cam": cam.URL("")})
 	players := []*rtsptest.Player{
@@ -343,11 +203,12 @@ func TestCameraKilledEndsPlayersAndTheNextOneStartsAfresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	*w.cameras["cam"] = *c
+	w.cameras.Store("cam", c)
 	rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 10).Want(t)
 }
 
 func TestFrozenCameraIsGivenUp(t *testing.T) {
+	t.Parallel()
 	cam := rtsptest.StartCamera(t, "none")
 	w := newWorld(t, map[string]string{"cam": cam.URL("")})
 	p := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
@@ -386,48 +247,6 @@ func TestFiftyCyclesLeaveNothing(t *testing.T) {
 	}) {
 		t.Errorf("%d files and %d goroutines before, %d and %d after", files, routines, openFiles(), runtime.NumGoroutine())
 	}
-}
-
-// watch plays by hand and leaves in one of five ways.
-func watch(t *testing.T, w *world, way int) {
-	t.Helper()
-	c, err := net.Dial("tcp", w.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
-	r := bufio.NewReader(c)
-	do := func(request, headers string) string {
-		fmt.Fprintf(c, "%s RTSP/1.0\r\nCSeq: 1\r\n%s\r\n", request, headers)
-		answer := readAnswer(t, r)
-		if !strings.HasPrefix(answer, "RTSP/1.0 200 ") {
-			t.Fatalf("%s: %s", request, answer)
-		}
-		return answer
-	}
-	do("DESCRIBE "+w.url("/home/cam"), "")
-	if way == 0 {
-		return
-	}
-	answer := do("SETUP "+w.url("/home/cam/trackID=0"), "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n")
-	if way == 1 {
-		return
-	}
-	_, session, _ := strings.Cut(answer, "\r\nSession: ")
-	session, _, _ = strings.Cut(session, ";")
-	do("PLAY "+w.url("/home/cam/"), "Session: "+session+"\r\n")
-	if way == 2 {
-		return
-	}
-	if _, err := io.ReadFull(r, make([]byte, 4000)); err != nil {
-		t.Fatal(err)
-	}
-	if way == 3 {
-		c.(*net.TCPConn).SetLinger(0) // a reset
-		return
-	}
-	fmt.Fprintf(c, "TEARDOWN %s RTSP/1.0\r\nCSeq: 2\r\nSession: %s\r\n\r\n", w.url("/home/cam/"), session)
 }
 
 func openFiles() int {

@@ -160,7 +160,7 @@ type Player struct {
 func FFmpeg(t testing.TB, url, transport string, frames int) *Player {
 	t.Helper()
 	args := []string{"-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "0.1",
-		"-rtsp_transport", transport, "-i", url, "-map", "0:v"}
+		"-analyzeduration", "500000", "-rtsp_transport", transport, "-i", url, "-map", "0:v"}
 	if frames > 0 {
 		args = append(args, "-frames:v", strconv.Itoa(frames))
 	}
