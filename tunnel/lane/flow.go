@@ -38,6 +38,7 @@ type flow struct {
 	writable chan struct{}                // the same for the writer
 	over     chan struct{}                // closed when the stream does not count as live any more
 	account  account
+	idle     *time.Timer // belongs to the reader; made on demand
 
 	// Guarded by l.mu.
 	err         error // ends both directions at once
@@ -99,10 +100,6 @@ func (f *flow) read(giveUp <-chan struct{}, p []byte, until *deadline) (int, err
 		y := f.y.Load()
 		f.l.mu.Lock()
 		unread, err := f.unread, f.readErr()
-		if err == io.EOF {
-			f.eofRead = true
-			f.endIfDone()
-		}
 		f.l.unlock()
 		if err != nil {
 			return 0, err
@@ -144,9 +141,13 @@ func (f *flow) readErr() error {
 func (f *flow) awaitData(giveUp <-chan struct{}, until *deadline) error {
 	var idle <-chan time.Time
 	if f.l.budget.keeps(&f.account) {
-		timer := time.NewTimer(shrinkAfter)
-		defer timer.Stop()
-		idle = timer.C
+		if f.idle == nil {
+			f.idle = time.NewTimer(shrinkAfter)
+		} else {
+			f.idle.Reset(shrinkAfter)
+		}
+		defer f.idle.Stop()
+		idle = f.idle.C
 	}
 	for {
 		select {
@@ -314,13 +315,6 @@ func (f *flow) lose(err error) {
 	f.end()
 	notify(f.readable)
 	notify(f.writable)
-}
-
-// endIfDone ends the stream if both directions have. The caller holds l.mu.
-func (f *flow) endIfDone() {
-	if f.eofRead && f.finSent {
-		f.end()
-	}
 }
 
 // end makes the stream not live. The caller holds l.mu.

@@ -19,8 +19,9 @@ const (
 // belongs to the goroutine that reads.
 type inbox struct {
 	buffers *sync.Pool // of *[]byte, bigRead long
-	buf     []byte
-	big     *[]byte // buf, when it is from the pool
+	small   []byte
+	big     *[]byte // from the pool, while more arrives than small holds
+	buf     []byte  // one of the two
 	start   int     // of what has arrived in buf
 	end     int
 	last    int // bytes that the last read brought
@@ -55,7 +56,6 @@ func (in *inbox) compact() {
 		in.buf = *in.big
 	case in.big != nil && in.last < smallRead:
 		in.release()
-		in.buf = make([]byte, smallRead)
 	}
 }
 
@@ -63,7 +63,7 @@ func (in *inbox) compact() {
 func (in *inbox) release() {
 	if in.big != nil {
 		in.buffers.Put(in.big)
-		in.big, in.buf = nil, nil
+		in.big, in.buf = nil, in.small
 	}
 }
 

@@ -37,8 +37,7 @@ func newLane(l *link, class Class) *lane {
 func (l *lane) run(ctx context.Context) error {
 	var working sync.WaitGroup
 	defer working.Wait()
-	stop := context.AfterFunc(ctx, func() { l.link.fail(context.Cause(ctx)) })
-	defer stop()
+	defer failOnDone(ctx, l.link)()
 
 	session, err := l.open()
 	if err != nil {
@@ -73,11 +72,26 @@ func (l *lane) run(ctx context.Context) error {
 	return l.part(written)
 }
 
+// failOnDone ends l when ctx is done. The function it returns ends that; when it
+// returns, nothing of it is going on.
+func failOnDone(ctx context.Context, l *link) (end func()) {
+	failed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(failed)
+		l.fail(context.Cause(ctx))
+	})
+	return func() {
+		if !stop() {
+			<-failed
+		}
+	}
+}
+
 // open makes the yamux session.
 func (l *lane) open() (*yamux.Session, error) {
 	config := &yamux.Config{
 		AcceptBacklog:       l.link.set.maxStreams(), // never full: the link refuses before
-		EnableKeepAlive:     false,                       // the tunnel below knows whether the peer is there
+		EnableKeepAlive:     false,                   // the tunnel below knows whether the peer is there
 		KeepAliveInterval:   time.Hour,
 		MaxStreamWindowSize: sessionWindow,
 		// Writes to the link do not wait, so there is nothing to time out.

@@ -48,6 +48,7 @@ type link struct {
 
 	mu      sync.Mutex
 	err     error // why the link is gone; never nil then
+	lost    error // why its streams are; the link may still write what is queued
 	closed  bool  // by yamux
 	flows   map[uint32]*flow
 	opened  *flow   // by the last SYN that went out
@@ -67,11 +68,12 @@ type effects struct {
 }
 
 func newLink(s *Set, conn Conn, accepts bool) *link {
+	small := make([]byte, smallRead)
 	return &link{
 		conn: conn, set: s, budget: &s.budget, accepts: accepts,
 		gone:  make(chan struct{}),
 		ended: make(chan struct{}),
-		in:    inbox{buffers: &s.reads, buf: make([]byte, smallRead)},
+		in:    inbox{buffers: &s.reads, small: small, buf: small},
 		flows: make(map[uint32]*flow),
 		out:   outbox{buffers: &s.writes, work: make(chan struct{}, 1)},
 	}
@@ -117,9 +119,12 @@ func (l *link) fail(err error) {
 
 // loseAll ends all streams because the lane ends.
 func (l *link) loseAll(err error) {
+	if l.lost == nil {
+		l.lost = fmt.Errorf("%w: %w", ErrLost, err)
+	}
 	for id, f := range l.flows {
 		delete(l.flows, id)
-		f.lose(fmt.Errorf("%w: %w", ErrLost, err))
+		f.lose(l.lost)
 		l.out.withdraw(f)
 	}
 }
@@ -194,16 +199,16 @@ func (l *link) writeControl(f frame) {
 		of.finish(&ResetError{Code: CodeBusy, Local: true})
 	case f.flags&flagFIN != 0:
 		of.finSent = true
-		of.endIfDone()
 		l.forgetIfDone(of)
 	}
 }
 
-// forgetIfDone forgets a stream that yamux forgets as well: both directions
-// have ended.
+// forgetIfDone ends a stream both of whose directions have: yamux forgets it as
+// well. What has arrived can still be read; no lane is needed for that.
 func (l *link) forgetIfDone(f *flow) {
 	if f.finSent && f.finReceived {
 		delete(l.flows, f.id)
+		f.end()
 	}
 }
 
@@ -269,8 +274,12 @@ func (l *link) open(session *yamux.Session) (*flow, error) {
 	}
 	l.opened = nil
 	f.y.Store(y)
-	if f.err != nil || f.lost != nil {
-		f.finish(f.lost)
+	if l.lost != nil { // perhaps before this stream was there to be lost
+		delete(l.flows, f.id)
+		f.finish(l.lost)
+	}
+	if f.err != nil {
+		f.y.Store(nil)
 		return nil, f.err
 	}
 	f.live = true

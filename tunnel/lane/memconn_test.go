@@ -60,7 +60,7 @@ func (h *half) write(p []byte) (n int, err error) {
 		case h.ended:
 			return n, io.ErrClosedPipe
 		}
-		k := min(len(p), h.limit-h.data.Len())
+		k := max(0, min(len(p), h.limit-h.data.Len()))
 		h.data.Write(p[:k])
 		n += k
 		p = p[k:]
