@@ -95,8 +95,12 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 	if err := cfg.remembered(); err != nil {
 		return err
 	}
+	n, err := p.node(cfg)
+	if err != nil {
+		return err
+	}
 	at.warn(p.tell)
-	return p.runNode(ctx, cfg)
+	return runNode(ctx, n)
 }
 
 // pair uses a pairing code and remembers what came of it. It returns the name of
@@ -120,7 +124,7 @@ func pair(ctx context.Context, dir *state.Dir, code signal.Code) (peer string, e
 		Code: code, Identity: identity, Name: name, Connection: client.Config{Proxy: http.ProxyFromEnvironment},
 	})
 	if err != nil {
-		return "", explainPair(code, err)
+		return "", explainPair(code, names.size() > 0, err)
 	}
 	if err := dir.SaveSelf(state.Self{Name: paired.MyName, Signal: paired.URL}); err != nil {
 		return "", err
@@ -128,9 +132,13 @@ func pair(ctx context.Context, dir *state.Dir, code signal.Code) (peer string, e
 	return names.add(paired.Peer, paired.Name)
 }
 
-// explainPair tells a person why a code could not be used.
-func explainPair(code signal.Code, err error) error {
-	const fresh = "; use the code that peerway expose printed last"
+// explainPair tells a person why a code could not be used. paired says that
+// there are peers already.
+func explainPair(code signal.Code, paired bool, err error) error {
+	fresh := "; use the code that peerway expose printed last"
+	if paired {
+		fresh += ", or no code to reach the peers of last time"
+	}
 	refused, ok := errors.AsType[*client.RefusedError](err)
 	switch {
 	case errors.Is(err, signal.ErrOffline):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"os"
 	"strings"
 
@@ -56,10 +57,17 @@ func (p *program) runExpose(cmd *cobra.Command, server, name string, services []
 	if cfg.name, cfg.insist, err = ownName(dir, name); err != nil {
 		return err
 	}
+	n, err := p.node(cfg)
+	if err != nil {
+		return err
+	}
 	if working := checkServices(cmd.Context(), services, cfg.log); working == 0 {
+		if err := context.Cause(cmd.Context()); err != nil {
+			return err // interrupted while it looked
+		}
 		return fail(exitUpstream, "no service can be reached (see above): check the URLs, and that the servers are on")
 	}
-	return p.runNode(cmd.Context(), cfg)
+	return runNode(cmd.Context(), n)
 }
 
 // signalURL returns the URL of the signal server: that given, or that of last

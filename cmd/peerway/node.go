@@ -65,6 +65,7 @@ func newNode(cfg nodeConfig) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.log = slog.New(nameHandler{cfg.log.Handler(), names})
 	n := &node{cfg: cfg, log: cfg.log, id: identity.PeerID(), book: names, name: cfg.name, loggedIn: make(chan struct{})}
 	instance := rand.Uint64()
 	n.exporter = &export.Exporter{Services: backends(cfg.services), Allow: names.named, Log: cfg.log}
@@ -268,23 +269,23 @@ func (c *nodeConfig) remembered() (err error) {
 	return err
 }
 
-// runNode runs a node and its control socket until ctx is done or one fails, and
-// prints what programs wait for.
-func (p *program) runNode(ctx context.Context, cfg nodeConfig) error {
+// node returns a node for cfg that prints what programs wait for.
+func (p *program) node(cfg nodeConfig) (*node, error) {
 	var asked sync.Once
 	cfg.told = told{
 		ready:   func(name string) { p.out.print("ready", name) },
 		service: func(service, peer, url string) { p.out.print("service", service, peer, url) },
 		code: func(code signal.Code) {
 			p.out.print("pair", code.String())
-			asked.Do(func() { p.tell("On the other machine run, within 10 minutes:\n\n    peerway connect %s\n", code) })
+			asked.Do(func() { p.hint("On the other machine run, within 10 minutes:\n\n    peerway connect %s\n", code) })
 		},
 	}
-	n, err := newNode(cfg)
-	if err != nil {
-		return err
-	}
-	return runWithControl(ctx, cfg.dir, n.report, n.Run)
+	return newNode(cfg)
+}
+
+// runNode runs n and its control socket until ctx is done or one fails.
+func runNode(ctx context.Context, n *node) error {
+	return runWithControl(ctx, n.cfg.dir, n.report, n.Run)
 }
 
 // runWithControl runs f beside a control socket that answers with report.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/adrg/xdg"
 	"github.com/spf13/cobra"
@@ -46,8 +47,10 @@ func (p *program) root() *cobra.Command {
 		Version:       version(),
 		SilenceErrors: true, // main prints them
 		SilenceUsage:  true,
-		Args:          usage(cobra.NoArgs),
+		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetVersionTemplate("peerway {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
@@ -87,6 +90,27 @@ func (p *program) log() *slog.Logger {
 // tell writes a line for people.
 func (p *program) tell(format string, args ...any) {
 	fmt.Fprintf(p.stderr, format+"\n", args...)
+}
+
+// hint writes a line with a secret for the person who has just started the
+// program. Without a terminal it would be a secret in a log.
+func (p *program) hint(format string, args ...any) {
+	if isTerminal(p.stderr) {
+		p.tell(format, args...)
+	}
+}
+
+// unknownCommand is the argument check of the root: what follows it must be one
+// of its commands.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	guess := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		guess = ", did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError(cmd, fmt.Errorf("unknown command %q%s", args[0], guess))
 }
 
 // usage makes the errors of an argument check errors of usage.

@@ -54,7 +54,7 @@ func (p *program) runSignal(ctx context.Context, address string) error {
 		case <-s.Ready():
 			url := s.URL(publicHost(address))
 			p.out.print("ready", url.String())
-			p.tell("Beside the camera run:\n\n    peerway expose --signal %s cam=rtsp://…\n", url)
+			p.hint("Beside the camera run:\n\n    peerway expose --signal %s cam=rtsp://…\n", url)
 		case <-ctx.Done():
 		}
 		<-ctx.Done()

@@ -58,7 +58,6 @@ type report struct {
 	Peers   []peerReport   `json:"peers"`
 	Tunnels []tunnelReport `json:"tunnels"`
 
-	Sessions    int `json:"sessions"` // peers that are logged in to this signal server
 	PID         int `json:"pid"`
 	Goroutines  int `json:"goroutines"`
 	Descriptors int `json:"descriptors"` // open files and sockets; 0 where that is not known
@@ -133,14 +132,13 @@ func (r report) write(w io.Writer) error {
 	if !r.Signal.Connected {
 		connected = "not connected, trying again"
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s\t%s\tprocess %d\n", r.Role, cmp.Or(r.Name, "-"), r.PID)
-	fmt.Fprintf(t, "signal\t%s\t%s\n", r.Signal.URL, connected)
 	if r.Role == "signal" {
-		fmt.Fprintf(t, "sessions\t%d\t\n", r.Sessions)
-		return t.Flush()
+		_, err := fmt.Fprintf(w, "signal server (process %d), %s\n", r.PID, r.Signal.URL)
+		return err
 	}
-	t.Flush()
+	fmt.Fprintf(w, "%s %s (process %d)\n", r.Role, r.Name, r.PID)
+	fmt.Fprintf(w, "signal server %s, %s\n", r.Signal.URL, connected)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(r.Peers) > 0 {
 		fmt.Fprintln(t, "\nPEER\tSTATE\tSERVICES")
 	}

@@ -49,9 +49,13 @@ func (p *program) runUp(cmd *cobra.Command, path string) error {
 	if cfg.name, cfg.insist, err = ownName(dir, file.name); err != nil {
 		return err
 	}
+	n, err := p.node(cfg)
+	if err != nil {
+		return err
+	}
 	if file.gateway != nil {
 		file.gateway.warn(p.tell)
 	}
-	checkServices(cmd.Context(), file.services, cfg.log) // a service waits for its servers
-	return p.runNode(cmd.Context(), cfg)
+	checkServices(cmd.Context(), file.services, cfg.log) // but go on: the servers may come later
+	return runNode(cmd.Context(), n)
 }
