@@ -22,7 +22,7 @@ func TestSwitch(t *testing.T) {
 		prepare(b.socket)
 		client, server := connect(t, a.socket, b.socket, a.peer.Addr(), quicConfig())
 
-		const step = 2 << 20
+		const step = 1 << 20
 		routes := []struct{ direct, relay bool }{
 			{false, true}, {true, false}, {true, true}, {false, true}, {true, false},
 		}
