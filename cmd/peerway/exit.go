@@ -7,6 +7,7 @@ import (
 	"peerway/cmd/peerway/state"
 	"peerway/proxy"
 	"peerway/signal"
+	"peerway/signal/client"
 )
 
 // The exit codes of the program. They are part of its contract.
@@ -50,6 +51,9 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[*state.CorruptError](err); ok {
 		return exitConfig
+	}
+	if _, ok := errors.AsType[*client.RefusedError](err); ok {
+		return exitNotAllowed
 	}
 	switch {
 	case errors.Is(err, signal.ErrOffline):

@@ -44,8 +44,12 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 		if !ok || refused.Code != client.NameTaken || refused.Suggestion == "" || u.insist {
 			return err
 		}
-		cfg.Log.Info("the name is taken, using another", "name", cfg.Name, "instead", refused.Suggestion)
-		cfg.Name = refused.Suggestion
+		if cfg.Name != u.cfg.Name { // somebody was faster: ask for another suggestion
+			cfg.Name = u.cfg.Name
+		} else {
+			cfg.Log.Info("the name is taken, using another", "name", cfg.Name, "instead", refused.Suggestion)
+			cfg.Name = refused.Suggestion
+		}
 		u.now.Store(client.New(cfg))
 	}
 }
