@@ -2,10 +2,12 @@ package integration_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -175,23 +177,31 @@ func BenchmarkFirstByte(b *testing.B) {
 	}
 }
 
+// thrifty runs Go programs there that collect garbage early, so that what they
+// occupy is what they hold and not what awaits collection.
+type thrifty struct{ place }
+
+func (t thrifty) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return t.place.Command(ctx, "env", append([]string{"GOGC=10", name}, args...)...)
+}
+
 // BenchmarkMemory measures what idle tunnels and idle streams hold, as the
 // system sees it: resident memory.
 func BenchmarkMemory(b *testing.B) {
-	const tunnels, streams = 4, 400
+	const tunnels, streams = 9, 400
 	_, signalURL := startSignal(b, here{}, "127.0.0.1:0")
 	server := startHelper(b, here{}, "hold", "127.0.0.1:0")
 	address := server.says("ready")
 	var peers []*role
 	var gateway *role
-	state := b.TempDir()
+	machine, state := thrifty{here{}}, b.TempDir()
 	for i := range tunnels {
-		peer, code := expose(b, here{}, signalURL, fmt.Sprintf("home%d", i), "web=http://"+address)
+		peer, code := expose(b, machine, signalURL, fmt.Sprintf("home%d", i), "web=http://"+address)
 		peers = append(peers, peer)
 		if gateway != nil {
 			gateway.stop(os.Interrupt)
 		}
-		gateway = connectAgain(b, here{}, state, code)
+		gateway = connectAgain(b, machine, state, code)
 	}
 	for b.Loop() {
 		t := newTable("resident memory, KiB", "gateway", "peer")
