@@ -22,6 +22,8 @@ type gateway struct {
 	ready  chan struct{} // closed when hub is set
 	hub    *hub
 
+	setups sync.Mutex // held by the goroutine of a connection during each SETUP, see OnRequest
+
 	mu      sync.Mutex
 	players map[*gortsplib.ServerSession]*player
 }
@@ -101,7 +103,7 @@ func (g *gateway) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respons
 	g.mu.Lock()
 	g.players[ctx.Session] = &player{source: s, conn: ctx.Conn}
 	g.mu.Unlock()
-	depend(ctx.Conn, 1)
+	ctx.Conn.NetConn().(*playerConn).sessions.Add(1)
 	return &base.Response{StatusCode: base.StatusOK}, s.stream, nil
 }
 
@@ -114,13 +116,6 @@ func udpReaches(a net.Addr) bool {
 	}
 	ip, _ := netip.AddrFromSlice(tcp.IP)
 	return ip.Unmap().Is4() && ip.Unmap().IsLoopback()
-}
-
-// depend counts the sessions that keep a player's connection from being idle.
-func depend(c *gortsplib.ServerConn, n int32) {
-	if c, ok := c.NetConn().(*playerConn); ok {
-		c.sessions.Add(n)
-	}
 }
 
 // OnPlay lets a player watch.
@@ -164,7 +159,7 @@ func (g *gateway) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) 
 	delete(g.players, ctx.Session)
 	g.mu.Unlock()
 	if ok {
-		depend(p.conn, -1)
+		p.conn.NetConn().(*playerConn).sessions.Add(-1)
 		g.hub.leave(p.source)
 	}
 }
@@ -181,17 +176,28 @@ func (g *gateway) OnConnClose(ctx *gortsplib.ServerHandlerOnConnCloseCtx) {
 	}
 }
 
-// OnRequest hides that a player is GStreamer: gortsplib would delay each of its
-// SETUPs by a second, for the sake of those that publish.
-func (g *gateway) OnRequest(_ *gortsplib.ServerConn, req *base.Request) {
-	if req.Method == base.Setup {
-		delete(req.Header, "User-Agent")
+// OnRequest begins each request; OnResponse follows in the same goroutine.
+//
+// One SETUP is handled at a time: gortsplib looks into the sessions of all UDP
+// players without a lock, and the process may die of a map that changes
+// meanwhile. It also is not told that a player is GStreamer: it would delay the
+// SETUP by a second, for the sake of those that publish.
+func (g *gateway) OnRequest(c *gortsplib.ServerConn, req *base.Request) {
+	if req.Method != base.Setup {
+		return
 	}
+	delete(req.Header, "User-Agent")
+	g.setups.Lock()
+	c.NetConn().(*playerConn).settingUp = true
 }
 
-// OnResponse completes an answer. gortsplib tells only UDP players how often
-// they must show that they live; others then guess.
-func (g *gateway) OnResponse(_ *gortsplib.ServerConn, res *base.Response) {
+// OnResponse ends each request. It completes the answer: gortsplib tells only UDP
+// players how often they must show that they live; others then guess.
+func (g *gateway) OnResponse(c *gortsplib.ServerConn, res *base.Response) {
+	if p := c.NetConn().(*playerConn); p.settingUp {
+		p.settingUp = false
+		g.setups.Unlock()
+	}
 	res.Header["Server"] = base.HeaderValue{"Peerway"}
 	if v := res.Header["Session"]; len(v) == 1 {
 		id, _, _ := strings.Cut(v[0], ";")

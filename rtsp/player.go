@@ -42,7 +42,8 @@ func (l *playerListener) Accept() (net.Conn, error) {
 // having a session: gortsplib 4 has no such limit.
 type playerConn struct {
 	net.Conn
-	sessions atomic.Int32 // that depend on this connection
+	sessions  atomic.Int32 // that depend on this connection
+	settingUp bool         // a SETUP is being handled; of the connection's goroutine
 }
 
 // Read implements [net.Conn].

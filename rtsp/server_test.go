@@ -140,12 +140,12 @@ func TestSlowPlayerHurtsOnlyHimself(t *testing.T) {
 	cam := rtsptest.StartCamera(t, "none")
 	w := newWorld(t, map[string]string{"cam": cam.URL("")})
 	slow := dial(t, w)
-	slow.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	slow.play(t) // and reads no more
+	slow.Conn.(*net.TCPConn).SetReadBuffer(100 << 10) // less than a segment of the loopback interface would stick
+	slow.play(t)                                      // and reads no more
 	other := rtsptest.FFmpeg(t, w.url("/home/cam"), "tcp", 0)
-	other.WantFrames(t, 100)
-	other.WantFrames(t, 200) // 15 s: longer than a write may take
-
+	for range 4 { // 20 s: longer than the buffers last and a write may take
+		other.WantFrames(t, 100)
+	}
 	slow.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := io.Copy(io.Discard, slow.in); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("a player that reads nothing is still served")
@@ -173,6 +173,29 @@ func TestPlayersGetTheCamerasClock(t *testing.T) {
 	if at := time.Unix(int64(got.NTPTime>>32)-2208988800, 0); now.Sub(at).Abs() > time.Minute {
 		t.Errorf("the camera's clock says %v, ours %v", at, now)
 	}
+}
+
+// gortsplib 4 looks into the sessions of other UDP players while they set up,
+// without a lock: the process would crash.
+func TestManyPlayersSetUpAtOnce(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	var players sync.WaitGroup
+	for i := range 20 {
+		h := dial(t, w)
+		players.Go(func() {
+			h.do(t, "DESCRIBE "+h.url, "")
+			for track := range 2 {
+				port := 20000 + 4*i + 2*track
+				answer := h.do(t, fmt.Sprintf("SETUP %s/trackID=%d", h.url, track),
+					fmt.Sprintf("Transport: RTP/AVP;unicast;client_port=%d-%d\r\n%s", port, port+1, h.sessionLine()))
+				h.keep(answer)
+			}
+			h.do(t, "PLAY "+h.url+"/", h.sessionLine())
+			h.do(t, "TEARDOWN "+h.url+"/", h.sessionLine())
+		})
+	}
+	players.Wait()
 }
 
 func TestCameraKilledEndsPlayersAndTheNextOneStartsAfresh(t *testing.T) {

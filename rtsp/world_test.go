@@ -173,7 +173,8 @@ func readAnswer(t *testing.T, r *bufio.Reader) string {
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
-			t.Fatalf("after %q: %v", answer.String(), err)
+			t.Errorf("after %q: %v", answer.String(), err)
+			break
 		}
 		answer.WriteString(line)
 		fmt.Sscanf(line, "Content-Length: %d", &size)
@@ -226,7 +227,7 @@ func (h *hand) do(t *testing.T, request, headers string) string {
 	fmt.Fprintf(h, "%s RTSP/1.0\r\nCSeq: 1\r\n%s\r\n", request, headers)
 	answer := readAnswer(t, h.in)
 	if !strings.HasPrefix(answer, "RTSP/1.0 200 ") {
-		t.Fatalf("%s: %s", request, answer)
+		t.Errorf("%s: %s", request, answer)
 	}
 	return answer
 }
@@ -234,8 +235,20 @@ func (h *hand) do(t *testing.T, request, headers string) string {
 func (h *hand) setup(t *testing.T) {
 	t.Helper()
 	answer := h.do(t, "SETUP "+h.url+"/trackID=0", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n")
+	h.keep(answer)
+}
+
+// keep takes the session from an answer.
+func (h *hand) keep(answer string) {
 	_, session, _ := strings.Cut(answer, "\r\nSession: ")
 	h.session, _, _ = strings.Cut(session, ";")
+}
+
+func (h *hand) sessionLine() string {
+	if h.session == "" {
+		return ""
+	}
+	return "Session: " + h.session + "\r\n"
 }
 
 func (h *hand) play(t *testing.T) {
@@ -244,7 +257,7 @@ func (h *hand) play(t *testing.T) {
 		h.do(t, "DESCRIBE "+h.url, "")
 		h.setup(t)
 	}
-	h.do(t, "PLAY "+h.url+"/", "Session: "+h.session+"\r\n")
+	h.do(t, "PLAY "+h.url+"/", h.sessionLine())
 }
 
 // watch plays by hand and leaves in one of five ways.

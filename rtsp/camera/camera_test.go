@@ -234,7 +234,9 @@ func TestSpliceEndsTheCamerasSession(t *testing.T) {
 			fmt.Fprintf(g, "TEARDOWN rtsp://camera/ RTSP/1.0\r\nCSeq: 9\r\nSession: %s\r\n\r\n", session)
 			g.Conn.(*net.TCPConn).CloseWrite()
 		}, nil},
-		"gateway leaves":  {func(_ *testing.T, g *gateway, _ string, _ context.CancelCauseFunc) { g.Conn.(*net.TCPConn).CloseWrite() }, nil},
+		"gateway leaves": {func(_ *testing.T, g *gateway, _ string, _ context.CancelCauseFunc) {
+			g.Conn.(*net.TCPConn).CloseWrite()
+		}, nil},
 		"gateway is gone": {func(_ *testing.T, g *gateway, _ string, _ context.CancelCauseFunc) { g.Close() }, errAny},
 		"peer stops":      {func(_ *testing.T, _ *gateway, _ string, cancel context.CancelCauseFunc) { cancel(cause) }, cause},
 	} {

@@ -36,7 +36,7 @@ const (
 	UserInfo = "admin:se%3Acr%2Fet"
 )
 
-// A Camera is GStreamer's RTSP server with a moving picture of 160 by 120 at 20
+// A Camera is GStreamer's RTSP server with a picture of noise, 160 by 120 at 20
 // frames per second, in H.264, and a tone in G.711.
 type Camera struct {
 	Port int
@@ -63,7 +63,7 @@ func StartCamera(t testing.TB, auth string) *Camera {
 	if err := exec.Command(python, "-c", check).Run(); err != nil {
 		t.Skip("the test needs python3-gi and gir1.2-gst-rtsp-server-1.0 as a camera")
 	}
-	cmd := exec.Command(python, "-c", cameraScript, auth, "videotestsrc")
+	cmd := exec.Command(python, "-c", cameraScript, auth, "videotestsrc pattern=snow")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
