@@ -81,7 +81,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, host string) {
 		return
 	}
 	x := &exchange{target: target, control: http.NewResponseController(w)}
-	g.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	g.forward.ServeHTTP(answer{w}, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 	if x.duplex {
 		// The server of net/http would do this itself, but trips over it after
 		// a full-duplex handler: it then reads twice at once.
@@ -89,6 +89,21 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, host string) {
 		r.Body.Close()
 	}
 }
+
+// An answer leaves it to the server of net/http to say "100 Continue": it does
+// when the upload is first read, which is when the web server has said so. The
+// reverse proxy says it as well, at the same time.
+type answer struct{ http.ResponseWriter }
+
+// WriteHeader implements [http.ResponseWriter].
+func (a answer) WriteHeader(status int) {
+	if status != http.StatusContinue {
+		a.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Unwrap is for [http.ResponseController].
+func (a answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // An exchange is what the hooks of the reverse proxy must know of a request.
 type exchange struct {
