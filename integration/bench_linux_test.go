@@ -188,42 +188,66 @@ func (t thrifty) Command(ctx context.Context, name string, args ...string) *exec
 // BenchmarkMemory measures what idle tunnels and idle streams hold, as the
 // system sees it: resident memory.
 func BenchmarkMemory(b *testing.B) {
-	const tunnels, streams = 9, 400
+	const tunnels, streams = 8, 400
 	_, signalURL := startSignal(b, here{}, "127.0.0.1:0")
 	server := startHelper(b, here{}, "hold", "127.0.0.1:0")
-	address := server.says("ready")
-	var peers []*role
-	var gateway *role
-	machine, state := thrifty{here{}}, b.TempDir()
+	web, machine := "web=http://"+server.says("ready"), thrifty{here{}}
+
+	// Two stars: a gateway with many peers, and a peer with many gateways.
+	gateway := &role{state: b.TempDir()}
 	for i := range tunnels {
-		peer, code := expose(b, machine, signalURL, fmt.Sprintf("home%d", i), "web=http://"+address)
-		peers = append(peers, peer)
-		if gateway != nil {
+		if gateway.process != nil {
 			gateway.stop(os.Interrupt)
 		}
-		gateway = connectAgain(b, machine, state, code)
+		_, code := expose(b, machine, signalURL, fmt.Sprintf("home%d", i), web)
+		gateway = connectAgain(b, machine, gateway.state, code)
+	}
+	peer, code := expose(b, machine, signalURL, "center", web)
+	var gateways []*role
+	for range tunnels {
+		gateways = append(gateways, connect(b, machine, code))
+		code = peer.nextCode(code)
 	}
 	for b.Loop() {
 		t := newTable("resident memory, KiB", "gateway", "peer")
-		gatewayBefore, peerBefore := rss(b, gateway.pid()), rss(b, peers[1].pid())
+		gatewayBefore, peerBefore := rss(b, gateway.pid()), rss(b, peer.pid())
 		t.row("nothing open", kib(gatewayBefore), kib(peerBefore))
-		for i := 1; i < tunnels; i++ { // the first one below, with streams
-			curl(b, here{}, gateway.url(fmt.Sprintf("home%d", i), "web")+"/")
-			gateway.waitPath(patience, fmt.Sprintf("home%d", i), "direct")
+		for i := range tunnels {
+			makeTunnel(b, gateway, fmt.Sprintf("home%d", i))
+			makeTunnel(b, gateways[i], "center")
 		}
-		gatewayAfter, peerAfter := rss(b, gateway.pid()), rss(b, peers[1].pid())
-		t.row("per idle tunnel", kib((gatewayAfter-gatewayBefore)/(tunnels-1)), kib(peerAfter-peerBefore))
+		gatewayAfter, peerAfter := rss(b, gateway.pid()), rss(b, peer.pid())
+		t.row("per idle tunnel of "+strconv.Itoa(tunnels), kib((gatewayAfter-gatewayBefore)/tunnels), kib((peerAfter-peerBefore)/tunnels))
 
-		url := gateway.url("home0", "web")
-		curl(b, here{}, url+"/")
-		gateway.waitPath(patience, "home0", "direct")
-		gatewayBefore, peerBefore = rss(b, gateway.pid()), rss(b, peers[0].pid())
-		release := holdStreams(b, url+"/hold", streams)
-		gatewayAfter, peerAfter = rss(b, gateway.pid()), rss(b, peers[0].pid())
+		gatewayBefore, peerBefore = rss(b, gateways[0].pid()), peerAfter
+		release := holdStreams(b, gateways[0].url("center", "web")+"/hold", streams)
+		gatewayAfter, peerAfter = rss(b, gateways[0].pid()), rss(b, peer.pid())
 		t.row("per idle stream of "+strconv.Itoa(streams), kib((gatewayAfter-gatewayBefore)/streams), kib((peerAfter-peerBefore)/streams))
 		release()
 		t.print()
 	}
+}
+
+// makeTunnel fetches a page from a peer and waits for the direct path.
+func makeTunnel(b *testing.B, gateway *role, peer string) {
+	b.Helper()
+	curl(b, here{}, gateway.url(peer, "web")+"/")
+	gateway.waitPath(patience, peer, "direct")
+}
+
+// nextCode waits for the pairing code that follows one that was used.
+func (r *role) nextCode(used string) string {
+	r.t.Helper()
+	passed := false
+	line, ok := r.out.find(patience, func(line string) bool {
+		next := passed && strings.HasPrefix(line, "pair ")
+		passed = passed || line == "pair "+used
+		return next
+	})
+	if !ok {
+		r.t.Fatalf("%s printed no code after %s", r.name, used)
+	}
+	return strings.TrimPrefix(line, "pair ")
 }
 
 // holdStreams opens that many streams, each with its own connection, that have

@@ -58,7 +58,7 @@ func TestNATMatrix(t *testing.T) {
 				away := lab.Site(natlab.SiteConfig{Kind: kind})
 				peer, code := home.expose(t, signalURL, fmt.Sprintf("home-%d-%d", there, kind))
 				gateway := connect(t, away.LAN, code)
-				wantEverything(t, away, home, gateway, directIn(kind, there))
+				wantEverything(t, away.LAN, home, gateway, directIn(kind, there))
 				var both sync.WaitGroup
 				both.Go(func() { gateway.stop(syscall.SIGINT) })
 				both.Go(func() { peer.stop(syscall.SIGINT) })
@@ -68,14 +68,26 @@ func TestNATMatrix(t *testing.T) {
 	}
 }
 
-// wantEverything downloads and watches from away.
-func wantEverything(t *testing.T, away *natlab.Site, home *home, gateway *role, direct bool) {
+// TestSameNetwork puts the gateway beside the peer. Nothing but the signal server
+// is reached through the box, which lets no UDP out.
+func TestSameNetwork(t *testing.T) {
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	lab := natlab.New(t)
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	home := newHome(t, lab, natlab.SiteConfig{Kind: natlab.UDPBlocked})
+	_, code := home.expose(t, signalURL, "home")
+	beside := home.Host()
+	wantEverything(t, beside, home, connect(t, beside, code), true)
+}
+
+// wantEverything downloads and watches at a place.
+func wantEverything(t *testing.T, at place, home *home, gateway *role, direct bool) {
 	t.Helper()
 	name := gateway.status().Peers[0].Name
 	web, cam := gateway.url(name, "web"), gateway.url(name, "cam")
 
 	begun := time.Now()
-	if d := fetch(t.Context(), away.LAN, web+"/small", nil); d.err != nil {
+	if d := fetch(t.Context(), at, web+"/small", nil); d.err != nil {
 		t.Fatal(d.err)
 	}
 	first := time.Since(begun)
@@ -84,9 +96,9 @@ func wantEverything(t *testing.T, away *natlab.Site, home *home, gateway *role, 
 	}
 	upgraded := time.Since(begun)
 	begun = time.Now()
-	wantFile(t, away.LAN, web+"/large", home.hash)
+	wantFile(t, at, web+"/large", home.hash)
 	took := time.Since(begun)
-	if err := decode(t.Context(), away.LAN, "ffmpeg", cam, "tcp", 20); err != nil {
+	if err := decode(t.Context(), at, "ffmpeg", cam, "tcp", 20); err != nil {
 		t.Error(err)
 	}
 	path := gateway.path()
