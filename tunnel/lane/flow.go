@@ -16,10 +16,13 @@ const (
 	maxFrame        = 32 << 10 // bytes of one write in a frame: streams take turns after it
 	mixedWindow     = 4 << 20
 	dedicatedWindow = 2 << 20
-	// growWithin is how fast a reader must have taken half a window for the
+	// A quarter of the window is granted anew when it is used: with a half, up
+	// to half of the window would be idle on a long path.
+	grantAt = 4
+	// growWithin is how fast a reader must have taken that quarter for the
 	// window to double: then the window, not the path, may be what limits the
-	// stream, for round trips up to twice this time.
-	growWithin = 500 * time.Millisecond
+	// stream, for round trips up to four times this long.
+	growWithin = 250 * time.Millisecond
 	// shrinkAfter is how long a reader waits in vain before the buffer of its
 	// stream is given back.
 	shrinkAfter = time.Second
@@ -179,7 +182,7 @@ func (f *flow) broken(err error) {
 }
 
 // consumed records that n bytes were read, and grants the peer new window when
-// half of it is used.
+// enough of it is used.
 func (f *flow) consumed(n int) {
 	now := time.Now()
 	l := f.l
@@ -190,7 +193,7 @@ func (f *flow) consumed(n int) {
 	if f.finReceived || f.lost != nil || f.err != nil || f.closing {
 		return
 	}
-	if f.window-f.unread-f.recvWindow < f.window/2 {
+	if f.window-f.unread-f.recvWindow < f.window/grantAt {
 		return
 	}
 	if f.window < f.maxWindow && now.Sub(f.grantedAt) < growWithin && l.budget.grow(&f.account, f.window) {

@@ -213,6 +213,21 @@ func TestRapidReset(t *testing.T) {
 	}
 }
 
+// A peer that causes answers without end and takes none of them loses its lane.
+func TestFlood(t *testing.T) {
+	set := lane.New(lane.Config{MaxStreams: 1, Handle: func(s *lane.Stream) { io.Copy(io.Discard, s) }})
+	stop := run(set)
+	defer stop()
+	a, b := memPair()
+	set.Serve(b)
+	for id := uint32(1); id < 1<<20; id += 2 {
+		if _, err := a.Write(frame(window, syn, id, 0)); err == errReset {
+			return
+		}
+	}
+	t.Error("the lane is not reset")
+}
+
 // heap returns what is in use after a collection.
 func heap() int64 {
 	runtime.GC()

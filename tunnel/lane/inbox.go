@@ -149,7 +149,7 @@ func (l *link) fill() error {
 		close(l.ended)
 		return err
 	case err == nil:
-		return io.ErrNoProgress
+		err = io.ErrNoProgress
 	}
 	l.fail(err)
 	return err
