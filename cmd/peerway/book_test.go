@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"peerway/cmd/peerway/state"
+	"peerway/signal"
+)
+
+func newTestBook(t *testing.T) *book {
+	t.Helper()
+	dir, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	b, err := openBook(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func add(t *testing.T, b *book, name string) (signal.PeerID, string) {
+	t.Helper()
+	id := signal.NewIdentity().PeerID()
+	got, err := b.add(id, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, got
+}
+
+// A peer cannot take the name, and with it the viewers, of another.
+func TestNamesAreNotTakenOver(t *testing.T) {
+	b := newTestBook(t)
+	home, _ := add(t, b, "home")
+	other, name := add(t, b, "home")
+	if name != "home-2" {
+		t.Errorf("the second home is called %q, want home-2", name)
+	}
+	if id, _ := b.id("home"); id != home {
+		t.Error("the second home took the first one's name")
+	}
+	// Neither by pairing again, nor by what the server says.
+	if name, err := b.add(other, "home"); name != "home-2" || err != nil {
+		t.Errorf("the second home, paired again, is called %q, %v", name, err)
+	}
+	if name, _, _ := b.note(&signal.Presence{Peer: other, Name: "home", Online: true}); name != "home-2" {
+		t.Errorf("the server renamed a peer to %q", name)
+	}
+	again, err := openBook(b.dir)
+	if err != nil || !reflect.DeepEqual(again.names(), []string{"home", "home-2"}) {
+		t.Errorf("remembered: %v, %v", again.names(), err)
+	}
+}
+
+func TestFreeName(t *testing.T) {
+	long := strings.Repeat("a", 31) + "b"
+	var peers []state.Peer
+	for range 12 {
+		name := freeName(long, peers)
+		if err := signal.ValidName(name); err != nil {
+			t.Error(err)
+		}
+		peers = append(peers, state.Peer{Name: name})
+	}
+	if got, want := peers[11].Name, strings.Repeat("a", 29)+"-12"; got != want {
+		t.Errorf("the twelfth is called %q, want %q", got, want)
+	}
+}
+
+func TestNotePresence(t *testing.T) {
+	b := newTestBook(t)
+	id, _ := add(t, b, "home")
+	stranger := signal.NewIdentity().PeerID()
+	if _, _, ok := b.note(&signal.Presence{Peer: stranger, Name: "x", Online: true}); ok {
+		t.Error("a stranger is in the book")
+	}
+	services := []signal.Service{{Name: "cam", Scheme: "rtsp"}, {Name: "Bad name", Scheme: "http"}, {Name: "x", Scheme: "gopher"}}
+	p := signal.Presence{Peer: id, Online: true, Services: services}
+	b.note(&p)
+	b.note(&signal.Presence{Peer: id}) // gone, and the server says no more of it
+	got := b.report()
+	want := []peerReport{{Name: "home", ID: id.String(), Services: []string{"cam"}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("report() = %+v, want %+v", got, want)
+	}
+}
+
+func TestBookIsBounded(t *testing.T) {
+	b := newTestBook(t)
+	for i := range signal.MaxAllowed {
+		b.peers = append(b.peers, state.Peer{ID: signal.NewIdentity().PeerID(), Name: fmt.Sprint("p", i)})
+	}
+	if _, err := b.add(signal.NewIdentity().PeerID(), "home"); err == nil {
+		t.Error("one too many was added")
+	}
+	if _, err := b.add(b.peers[0].ID, "home"); err != nil {
+		t.Errorf("a known peer, paired again: %v", err)
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"peerway/proxy"
+	"peerway/signal"
+	"peerway/signal/client"
+	"peerway/tunnel"
+	"peerway/tunnel/lane"
+)
+
+var errUnforeseen = errors.New("unforeseen")
+
+// Whatever goes wrong on the way to a peer: the hop, the code and the exit code.
+func TestDialErrorsAreExplained(t *testing.T) {
+	target := proxy.Target{Peer: "home", Service: "cam"}
+	for _, test := range []struct {
+		err  error
+		code proxy.Code
+		hop  proxy.Hop
+		exit int
+	}{
+		{signal.ErrOffline, proxy.CodePeerOffline, proxy.HopSignal, exitPeerOffline},
+		{signal.ErrNotAllowed, proxy.CodeNotAllowed, proxy.HopSignal, exitNotAllowed},
+		{signal.ErrDisconnected, proxy.CodeNoPath, proxy.HopSignal, exitNoPath},
+		{tunnel.ErrNoPath, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
+		{tunnel.ErrPeerLost, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
+		{tunnel.ErrRefused, proxy.CodeNotAllowed, proxy.HopPeer, exitNotAllowed},
+		{errUnforeseen, proxy.CodeOther, proxy.HopGateway, exitOther},
+	} {
+		err := explainDial(target, fmt.Errorf("tunnel: dial: %w", test.err))
+		e, ok := errors.AsType[*proxy.Error](err)
+		if !ok || e.Code != test.code || e.Hop != test.hop || e.Target != target || e.Reason == "" || !errors.Is(err, test.err) {
+			t.Errorf("%v is explained as %+v", test.err, e)
+		}
+		if got := exitCode(err); got != test.exit {
+			t.Errorf("%v exits with %d, want %d", test.err, got, test.exit)
+		}
+	}
+	for _, left := range []error{context.Canceled, context.DeadlineExceeded} {
+		if _, ok := errors.AsType[*proxy.Error](explainDial(target, left)); ok {
+			t.Errorf("%v is blamed on a hop", left)
+		}
+	}
+}
+
+func TestRefusalsAreExplained(t *testing.T) {
+	c := &conn{target: proxy.Target{Peer: "home", Service: "cam"}}
+	for code, hop := range map[proxy.Code]proxy.Hop{
+		proxy.CodeUpstream: proxy.HopServer, proxy.CodeNotAllowed: proxy.HopPeer, proxy.CodeUnknownName: proxy.HopPeer,
+	} {
+		e, ok := errors.AsType[*proxy.Error](c.explain(&lane.RefusedError{Code: uint16(code), Text: "why"}))
+		if !ok || e.Code != code || e.Hop != hop || e.Reason != "why" {
+			t.Errorf("refusal %v is explained as %+v", code, e)
+		}
+	}
+	// A peer cannot make this end say what only this end can know, nor disturb a
+	// terminal.
+	hostile := &lane.RefusedError{Code: uint16(proxy.CodePeerOffline), Text: "\x1b[2J" + strings.Repeat("é", 1000)}
+	e, _ := errors.AsType[*proxy.Error](c.explain(hostile))
+	if e.Code != proxy.CodeOther || strings.ContainsRune(e.Reason, 0x1b) || len(e.Reason) > 2048 {
+		t.Errorf("a hostile refusal is explained as %+v", e)
+	}
+	if e, _ := errors.AsType[*proxy.Error](c.explain(&lane.RefusedError{Code: 1 << 15})); e.Code != proxy.CodeOther || e.Reason == "" {
+		t.Errorf("an unknown refusal is explained as %+v", e)
+	}
+	for _, err := range []error{io.EOF, os.ErrDeadlineExceeded, errUnforeseen} {
+		if got := c.explain(err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+}
+
+func TestPairingErrorsAreExplained(t *testing.T) {
+	code := signal.NewCode("203.0.113.10:7443", signal.Pin{1})
+	_, secret, _ := strings.Cut(code.String(), "/")
+	for _, test := range []struct {
+		err  error
+		exit int
+		want string
+	}{
+		{signal.ErrOffline, exitPeerOffline, "start peerway expose there"},
+		{errUnforeseen, exitOther, "reach the signal server 203.0.113.10:7443: unforeseen"},
+		{&client.RefusedError{Code: client.WrongCode}, exitNotAllowed, "does not know this code"},
+		{&client.RefusedError{Code: client.CodeUsed}, exitNotAllowed, "used before"},
+		{&client.RefusedError{Code: client.CodeExpired}, exitNotAllowed, "too old"},
+		{&client.RefusedError{Code: client.TryLater, RetryAfter: 61e9}, exitNotAllowed, "try again in 1m1s"},
+		{&client.RefusedError{Code: client.WrongPin, Text: "another server"}, exitNotAllowed, "another server"},
+	} {
+		for _, paired := range []bool{true, false} {
+			err := explainPair(code, paired, fmt.Errorf("pair: %w", test.err))
+			if exitCode(err) != test.exit || !strings.Contains(err.Error(), strings.TrimPrefix(test.want, "reach the signal server 203.0.113.10:7443: ")) {
+				t.Errorf("%v is explained as %q, code %d", test.err, err, exitCode(err))
+			}
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("the code is in %q", err)
+			}
+		}
+	}
+}
+
+func TestNameOf(t *testing.T) {
+	for host, want := range map[string]string{
+		"Laptop.example.com": "laptop", "my_host": "my-host", "--": "peer", "": "peer", "Büro": "b-ro",
+		strings.Repeat("a", 31) + "-b": strings.Repeat("a", 31), "10.0.0.1": "10",
+	} {
+		got := nameOf(host)
+		if err := signal.ValidName(got); got != want || err != nil {
+			t.Errorf("nameOf(%q) = %q, want %q; %v", host, got, want, err)
+		}
+	}
+}

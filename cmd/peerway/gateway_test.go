@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"peerway/proxy"
+	"peerway/signal"
+)
+
+// A peer that loses the signal server while its tunnel is up can still be
+// reached; when the tunnel is down too, it is offline.
+func TestPeerFades(t *testing.T) {
+	b := newTestBook(t)
+	id, name := add(t, b, "home")
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		up := []string{name}
+		tunnels := func() []string { mu.Lock(); defer mu.Unlock(); return up }
+		g := newGateway(defaultListen(), b, nil, tunnels, nil, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		var settling sync.WaitGroup
+		settling.Go(func() { g.settle(ctx) })
+		online := func() bool {
+			_, _, err := g.routes.Lookup("home/cam")
+			e, _ := errors.AsType[*proxy.Error](err)
+			return e == nil || e.Code != proxy.CodePeerOffline
+		}
+
+		if online() {
+			t.Error("a peer that was never seen is online")
+		}
+		here := signal.Presence{Peer: id, Online: true, Services: []signal.Service{{Name: "cam", Scheme: "rtsp"}}}
+		gone := signal.Presence{Peer: id, Services: here.Services}
+		g.presence(name, here)
+		g.presence(name, gone)
+		time.Sleep(time.Minute)
+		if !online() {
+			t.Error("the peer is offline while its tunnel is up")
+		}
+		mu.Lock()
+		up = nil
+		mu.Unlock()
+		time.Sleep(settleEvery + time.Millisecond)
+		if online() {
+			t.Error("the peer is online without a tunnel")
+		}
+
+		g.presence(name, here)
+		g.presence(name, gone)
+		if online() {
+			t.Error("the peer left without a tunnel and is online")
+		}
+		mu.Lock()
+		up = []string{name}
+		mu.Unlock()
+		g.presence(name, here)
+		g.presence(name, gone)
+		g.presence(name, here) // back before the tunnel ended
+		mu.Lock()
+		up = nil
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		if !online() {
+			t.Error("a peer that came back faded nevertheless")
+		}
+		cancel()
+		settling.Wait()
+	})
+}
+
+func TestLocalURL(t *testing.T) {
+	two := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:7480"), netip.MustParseAddrPort("[::1]:8554")}
+	one := []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:80")}
+	for _, test := range []struct {
+		at     []netip.AddrPort
+		scheme string
+		want   string
+	}{
+		{two, "http", "http://s.home.localhost:7480/"},
+		{two, "https", "http://s.home.localhost:7480/"},
+		{two, "rtsp", "rtsp://[::1]:8554/home/s"},
+		{two, "tcp", ""},
+		{one, "http", "http://s.home.localhost:80/"},
+		{one, "rtsp", "rtsp://127.0.0.1:80/home/s"},
+	} {
+		if got := localURL(test.at, "home", signal.Service{Name: "s", Scheme: test.scheme}); got != test.want {
+			t.Errorf("localURL(%v, %s) = %q, want %q", test.at, test.scheme, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"peerway/cmd/peerway/state"
+)
+
+func exampleReport() report {
+	return report{
+		Schema: 1, Role: "gateway", Name: "laptop", ID: "abc",
+		Signal: signalReport{URL: "peerway://203.0.113.10:7443/…", Connected: true},
+		Peers: []peerReport{
+			{Name: "home", ID: "def", Online: true, Services: []string{"cam", "web"}},
+			{Name: "office", ID: "ghi", Services: []string{}},
+		},
+		Tunnels: []tunnelReport{{
+			Peer: "home", Path: "direct", Remote: "203.0.113.2:38428", RTT: 12.5, Streams: 3,
+			BytesIn: 1048576, BytesOut: 2048, Idle: 0, Up: 42,
+		}},
+		PID: 77, Goroutines: 30, Descriptors: 12,
+	}
+}
+
+// The files in testdata are the contract of `peerway status`: programs read the
+// one, people the other. Fields are only ever added.
+func TestStatusIsAsPromised(t *testing.T) {
+	var asJSON, asText bytes.Buffer
+	e := json.NewEncoder(&asJSON)
+	e.SetIndent("", "  ")
+	if err := e.Encode(exampleReport()); err != nil {
+		t.Fatal(err)
+	}
+	if err := exampleReport().write(&asText); err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string]string{"status.json": asJSON.String(), "status.txt": asText.String()} {
+		want, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil || got != string(want) {
+			t.Errorf("%s: %v\ngot:\n%s", name, err, got)
+		}
+	}
+}
+
+func TestByteCount(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 1048576: "1.0 MB", 1 << 62: "4.6 EB"} {
+		if got := byteCount(n); got != want {
+			t.Errorf("byteCount(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+// openControl runs a control until the test ends and returns its folder.
+func openControl(t *testing.T) string {
+	t.Helper()
+	dir, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	c := newControl(dir, exampleReport)
+	stop := errors.New("test ended")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel(stop)
+		if err := <-done; !errors.Is(err, stop) {
+			t.Errorf("Run() = %v, want %v", err, stop)
+		}
+		if _, err := os.Lstat(state.Socket(dir.Path())); !os.IsNotExist(err) {
+			t.Errorf("the socket is still there: %v", err)
+		}
+	})
+	select {
+	case <-c.ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	return dir.Path()
+}
+
+func TestControlAnswersOnlyItsOwner(t *testing.T) {
+	path := openControl(t)
+	r, err := askStatus(t.Context(), path)
+	if err != nil || r.Name != "laptop" || r.PID != os.Getpid() || r.Goroutines == 0 {
+		t.Errorf("status = %+v, %v", r, err)
+	}
+	if info, err := os.Stat(state.Socket(path)); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the socket: %v, %v", info.Mode(), err)
+	}
+	for _, test := range []struct {
+		method, path, header string
+		want                 int
+	}{
+		{"GET", statusPath, "", 200},
+		{"GET", statusPath, "Origin: http://localhost:7480", 403},
+		{"GET", statusPath, "Origin: null", 403},
+		{"GET", statusPath, "Origin: ", 403},
+		{"GET", statusPath, "Referer: http://localhost/", 403},
+		{"POST", statusPath, "", 405},
+		{"GET", "/", "", 404},
+	} {
+		if got := askRaw(t, path, test.method, test.path, test.header); got != test.want {
+			t.Errorf("%s %s with %q = %d, want %d", test.method, test.path, test.header, got, test.want)
+		}
+	}
+}
+
+// askRaw sends one request with a header line and returns the status code.
+func askRaw(t *testing.T, path, method, target, header string) int {
+	t.Helper()
+	client := http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", state.Socket(path))
+	}}
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://peerway"+target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, value, ok := strings.Cut(header, ": "); ok {
+		req.Header[name] = []string{value}
+	}
+	resp, err := client.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+// A socket that a killed process left is replaced; anything else is not.
+func TestControlTakesOnlyASocketsPlace(t *testing.T) {
+	dir, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	path := state.Socket(dir.Path())
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := newControl(dir, exampleReport).Run(t.Context()); err == nil {
+		t.Error("Run in place of a file = nil, want an error")
+	}
+	if content, err := os.ReadFile(path); string(content) != "mine" {
+		t.Errorf("the file became %q, %v", content, err)
+	}
+}
