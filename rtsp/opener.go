@@ -40,14 +40,20 @@ type feed struct {
 	reason string // what the peer said about the last refusal; the client's
 
 	heardAt  atomic.Int64 // Unix nanoseconds
-	tooLarge atomic.Bool  // said already
+	tooLarge bool         // said already; the reader's
 	ended    chan struct{}
 	cause    error // of the end; after ended
 	waiting  sync.WaitGroup
 
 	mu      sync.Mutex
-	ssrcs   map[format.Format]uint32            // of the camera
+	tracks  map[format.Format]*sent
 	reports map[format.Format]rtcp.SenderReport // the last ones, as passed on
+}
+
+// sent is what is known of a track's packets.
+type sent struct {
+	ssrc     uint32   // of the camera
+	splitter splitter // the reader's
 }
 
 // open dials a camera and starts its stream. Its errors are a [*proxy.Error].
@@ -56,7 +62,7 @@ func (o *opener) open(ctx context.Context, at place) (pull, error) {
 	f := &feed{
 		log:     o.log.With("peer", at.target.Peer, "service", at.target.Service),
 		ended:   make(chan struct{}),
-		ssrcs:   make(map[format.Format]uint32),
+		tracks:  make(map[format.Format]*sent),
 		reports: make(map[format.Format]rtcp.SenderReport),
 	}
 	f.client = o.client(u, at, f)
@@ -185,15 +191,28 @@ func watchable(medias []*description.Media) (sent []*description.Media) {
 // waits: a player that is slow loses packets, see OnStreamWriteError.
 func (f *feed) media(m *description.Media, format format.Format, p *rtp.Packet) {
 	f.heardAt.Store(time.Now().UnixNano())
+	size := p.MarshalSize()
+	fitting := f.splitter(format, p.SSRC).fit(format, p)
+	for _, p := range fitting {
+		f.server.WritePacketRTP(m, p) // fails only when the stream is being closed
+	}
+	if len(fitting) == 0 && !f.tooLarge {
+		f.tooLarge = true
+		f.log.Warn("camera sends packets that are too large for players and are left out", "bytes", size)
+	}
+}
+
+// splitter returns the splitter of a format and remembers its SSRC.
+func (f *feed) splitter(format format.Format, ssrc uint32) *splitter {
 	f.mu.Lock()
-	if f.ssrcs[format] != p.SSRC {
-		f.ssrcs[format] = p.SSRC
+	defer f.mu.Unlock()
+	t := f.tracks[format]
+	if t == nil {
+		t = new(sent)
+		f.tracks[format] = t
 	}
-	f.mu.Unlock()
-	if err := f.server.WritePacketRTP(m, p); err != nil && p.MarshalSize() > maxPacket && !f.tooLarge.Swap(true) {
-		f.log.Warn("camera sends packets that are too large for players and are left out",
-			"bytes", p.MarshalSize(), "err", err)
-	}
+	t.ssrc = ssrc
+	return &t.splitter
 }
 
 // report passes on the camera's own sender report, so that players see its clock
@@ -202,8 +221,8 @@ func (f *feed) report(m *description.Media, r rtcp.SenderReport, formats map[for
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, format := range m.Formats {
-		ssrc, known := f.ssrcs[format]
-		if len(m.Formats) > 1 && (!known || ssrc != r.SSRC) {
+		t := f.tracks[format]
+		if len(m.Formats) > 1 && (t == nil || t.ssrc != r.SSRC) {
 			continue
 		}
 		r.SSRC = formats[format].LocalSSRC

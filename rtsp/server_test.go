@@ -301,7 +301,7 @@ func TestPlayersSurviveOddRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(5 * time.Second))
+			c.SetDeadline(time.Now().Add(time.Second))
 			r, session := bufio.NewReader(c), ""
 			for _, request := range requests {
 				io.WriteString(c, strings.Replace(request, "SESSION", session, 1))
