@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -78,11 +79,9 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 	defer dir.Close()
 	log := p.log()
 	if code != (signal.Code{}) {
-		peer, err := pair(ctx, dir, code)
-		if err != nil {
+		if err := pair(ctx, dir, code, log); err != nil {
 			return err
 		}
-		log.Info("paired with a peer", "peer", peer)
 	}
 	peers, err := dir.Peers()
 	if err != nil {
@@ -103,33 +102,43 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 	return runNode(ctx, n)
 }
 
-// pair uses a pairing code and remembers what came of it. It returns the name of
-// the new peer.
-func pair(ctx context.Context, dir *state.Dir, code signal.Code) (peer string, err error) {
+// pair uses a pairing code and remembers what came of it.
+func pair(ctx context.Context, dir *state.Dir, code signal.Code, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, pairWithin, fmt.Errorf("no answer within %v", pairWithin))
 	defer cancel()
+	// All that may be wrong here is found before the code is spent.
 	identity, err := dir.Identity()
 	if err != nil {
-		return "", err
+		return err
 	}
-	names, err := openBook(dir) // before the code is spent
+	names, err := openBook(dir)
 	if err != nil {
-		return "", err
+		return err
+	}
+	self, err := dir.Self()
+	if err != nil {
+		return err
 	}
 	name, _, err := ownName(dir, "")
 	if err != nil {
-		return "", err
+		return err
 	}
 	paired, err := client.Pair(ctx, client.PairConfig{
-		Code: code, Identity: identity, Name: name, Connection: client.Config{Proxy: http.ProxyFromEnvironment},
+		Code: code, Identity: identity, Name: name, Connection: client.Config{Proxy: http.ProxyFromEnvironment, Log: log},
 	})
 	if err != nil {
-		return "", explainPair(code, names.size() > 0, err)
+		return explainPair(code, names.size() > 0, err)
 	}
-	if err := dir.SaveSelf(state.Self{Name: paired.MyName, Signal: paired.URL}); err != nil {
-		return "", err
+	peer, err := names.add(paired.Peer, paired.Name)
+	if err != nil {
+		return err
 	}
-	return names.add(paired.Peer, paired.Name)
+	log.Info("paired with a peer", "peer", peer)
+	if names.size() > 1 && self.Signal.Pin != paired.URL.Pin {
+		log.Warn("this gateway uses another signal server from now on; peers that stay with the old one cannot be reached",
+			"remote", paired.URL.Addr)
+	}
+	return dir.SaveSelf(state.Self{Name: paired.MyName, Signal: paired.URL})
 }
 
 // explainPair tells a person why a code could not be used. paired says that

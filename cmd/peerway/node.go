@@ -113,6 +113,14 @@ func (n *node) Run(ctx context.Context) error {
 		}
 	}
 	close(listening)
+	select {
+	case <-n.loggedIn:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := n.cfg.dir.SaveSelf(state.Self{Name: n.displayName(), Signal: n.cfg.url}); err != nil {
+		n.log.Error("cannot remember the name and the signal server", "err", err)
+	}
 	if len(n.cfg.services) > 0 {
 		defer background(ctx, fail, n.offerCodes)()
 	}
@@ -123,32 +131,41 @@ func (n *node) Run(ctx context.Context) error {
 // offerCodes keeps a pairing code available and lets in who uses it, until ctx
 // is done.
 func (n *node) offerCodes(ctx context.Context) error {
-	select {
-	case <-n.loggedIn:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 	for {
-		box, err := n.uplink.client().OpenMailbox(ctx)
-		if err != nil {
-			return err
-		}
-		if n.cfg.told.code != nil {
-			n.cfg.told.code(box.Code())
-		}
-		paired, err := box.Wait(ctx)
-		box.Close()
-		switch {
-		case err == nil:
-			if err := n.admit(paired); err != nil {
-				return err
-			}
-		case ctx.Err() != nil:
+		err := n.offerCode(ctx)
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		case !errors.Is(err, client.ErrCodeExpired):
-			n.log.Warn("the pairing code cannot be used any more", "err", err)
+		}
+		if err == nil || errors.Is(err, client.ErrCodeExpired) {
+			continue
+		}
+		n.log.Warn("no peer can pair now", "err", err, "dur", codePause)
+		select {
+		case <-time.After(codePause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
+}
+
+// codePause is how long no code is offered after one could not be.
+const codePause = 10 * time.Second
+
+// offerCode offers one code and lets in who uses it.
+func (n *node) offerCode(ctx context.Context) error {
+	box, err := n.uplink.client().OpenMailbox(ctx)
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	if n.cfg.told.code != nil {
+		n.cfg.told.code(box.Code())
+	}
+	paired, err := box.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	return n.admit(paired)
 }
 
 // admit lets a peer in from now on.
@@ -175,11 +192,8 @@ func (n *node) tunnelPeers() []string {
 
 // report describes the node.
 func (n *node) report() report {
-	n.mu.Lock()
-	name := n.name
-	n.mu.Unlock()
 	r := report{
-		Role: n.role(), Name: name, ID: n.id.String(),
+		Role: n.role(), Name: n.displayName(), ID: n.id.String(),
 		Signal:  signalReport{URL: n.cfg.url.Redacted(), Connected: n.uplink.up.Load()},
 		Peers:   n.book.report(),
 		Tunnels: []tunnelReport{},
@@ -199,6 +213,13 @@ func (n *node) report() report {
 		r.Tunnels = append(r.Tunnels, u)
 	}
 	return r
+}
+
+// displayName returns the name that others see.
+func (n *node) displayName() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.name
 }
 
 func (n *node) role() string {
@@ -227,8 +248,11 @@ func (e events) Presence(p signal.Presence) {
 	if !ok {
 		return
 	}
-	if before.Online != p.Online {
-		e.log.Info(map[bool]string{true: "peer is online", false: "peer is offline"}[p.Online], "peer", name)
+	switch known := !before.Peer.IsZero(); {
+	case p.Online && !before.Online:
+		e.log.Info("peer is online", "peer", name)
+	case !p.Online && (before.Online || !known):
+		e.log.Info("peer is offline", "peer", name)
 	}
 	if e.gateway != nil {
 		e.gateway.presence(name, p)
@@ -243,9 +267,6 @@ func (e events) Connected(info client.Info) {
 	e.name = info.Name
 	e.mu.Unlock()
 	e.once.Do(func() {
-		if err := e.cfg.dir.SaveSelf(state.Self{Name: info.Name, Signal: e.cfg.url}); err != nil {
-			e.log.Error("cannot remember the name and the signal server", "err", err)
-		}
 		if e.cfg.told.ready != nil {
 			e.cfg.told.ready(info.Name)
 		}
