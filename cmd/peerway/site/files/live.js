@@ -2,6 +2,8 @@
 const show = (id, text) => { document.getElementById(id).textContent = text; };
 
 show("here", location.host);
+// Each port of the gateway takes both protocols.
+show("play", `ffplay rtsp://127.0.0.1:${location.port || 80}/home/cam`);
 
 // The clock of the machine at the other end, over one connection that stays open.
 const ticks = new EventSource("clock");
@@ -21,7 +23,7 @@ async function measure() {
     trips.push(performance.now() - start);
     if (trips.length > 15) trips.shift();
     show("trip", median(trips).toFixed(1));
-    show("trip-note", `median of the last ${trips.length}`);
+    show("trip-note", trips.length < 2 ? "the first one" : `median of the last ${trips.length}`);
     show("there", "sees " + answer.from);
   } catch {
     show("trip-note", "no answer; trying again");
