@@ -42,8 +42,9 @@ func newUpstream(ctx context.Context, d proxy.Dialer) *upstream {
 		IdleConnTimeout:        5 * time.Second,
 		ExpectContinueTimeout:  2 * time.Second, // then the server is taken to be one that never says "100 Continue"
 		MaxResponseHeaderBytes: 1 << 20,
-		WriteBufferSize:        32 << 10, // few frames in the tunnel
-		ReadBufferSize:         16 << 10,
+		// Large reads and writes pass these by; an idle connection keeps them.
+		WriteBufferSize: 4 << 10,
+		ReadBufferSize:  4 << 10,
 	}
 	return u
 }
@@ -203,16 +204,20 @@ type roundTripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements [http.RoundTripper].
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
+// copyBuffer is what an answer is copied through, in bytes: one for as long as it
+// lasts, which is long for one that waits for events.
+const copyBuffer = 32 << 10
+
 // buffers is the [httputil.BufferPool] of one gateway.
 type buffers struct{ pool sync.Pool }
 
 // Get implements [httputil.BufferPool].
 func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[64 << 10]byte); ok {
+	if p, ok := b.pool.Get().(*[copyBuffer]byte); ok {
 		return p[:]
 	}
-	return new([64 << 10]byte)[:]
+	return new([copyBuffer]byte)[:]
 }
 
 // Put implements [httputil.BufferPool].
-func (b *buffers) Put(p []byte) { b.pool.Put((*[64 << 10]byte)(p)) }
+func (b *buffers) Put(p []byte) { b.pool.Put((*[copyBuffer]byte)(p)) }
