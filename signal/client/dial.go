@@ -78,7 +78,7 @@ func (d dialer) dial(ctx context.Context, codec wire.Codec) (_ *connection, err 
 	if ctx.Err() != nil {                             // the websocket may have lifted the deadline set above
 		return nil, context.Cause(ctx)
 	}
-	c.link = wire.NewLink(ws, conn, writeTimeout)
+	c.link = wire.NewLink(ws, conn, writeTimeout, new(wire.Buffers))
 	if err := c.readChallenge(codec); err != nil {
 		return nil, err
 	}

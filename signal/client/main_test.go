@@ -28,13 +28,14 @@ type testServer struct {
 	listen string
 	url    signal.URL
 	stop   func()
+	change []func(*server.Config)
 
 	mu    sync.Mutex
 	state server.State
 }
 
-func newServer(t *testing.T) *testServer {
-	s := &testServer{t: t, listen: "127.0.0.1:0", state: server.NewState()}
+func newServer(t *testing.T, change ...func(*server.Config)) *testServer {
+	s := &testServer{t: t, change: change, listen: "127.0.0.1:0", state: server.NewState()}
 	s.start()
 	return s
 }
@@ -50,6 +51,9 @@ func (s *testServer) start() {
 		return nil
 	}}
 	s.mu.Unlock()
+	for _, f := range s.change {
+		f(&cfg)
+	}
 	srv, err := server.New(cfg)
 	if err != nil {
 		s.t.Fatal(err)

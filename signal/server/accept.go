@@ -92,7 +92,7 @@ func (s *Server) handshake(ctx context.Context, tcp net.Conn) (link *wire.Link, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return wire.NewLink(ws, conn, writeTimeout), conn, nil
+	return wire.NewLink(ws, conn, writeTimeout, &s.chunks), conn, nil
 }
 
 func offers(r *http.Request, protocol string) bool {

@@ -11,8 +11,8 @@ const (
 	requestBurst      = 50
 	bindsPerSecond    = 100
 	bindBurst         = 2048      // all binds of a peer that comes back
-	relayPerSecond    = 125 << 20 // bytes
-	relayBurst        = 64 << 20
+	relayPerSecond    = 512 << 20 // bytes; more than a machine relays, so that one peer is not all
+	relayBurst        = 256 << 20
 	maxMailboxes      = 16 // open at once, of one peer
 )
 

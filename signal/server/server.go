@@ -54,6 +54,7 @@ type Server struct {
 	hub       *hub
 	table     relay.Table
 	buffers   sync.Pool     // write buffers of websockets
+	chunks    wire.Buffers  // of relay frames
 	unsaved   chan struct{} // holds one token if the state has changed
 
 	ready chan struct{}

@@ -342,7 +342,7 @@ func TestRateLimit(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	s, _ := start(t, server.Config{})
 	a, slow, c := login(t, s, "a"), login(t, s, "slow"), login(t, s, "c")
-	slow.tcp.SetReadBuffer(4 << 10)
+	slow.tcp.SetReadBuffer(64 << 10)
 	allow(a, slow, c)
 	a.send(wire.TypeBind, 0, wire.Bind{Session: 1, To: slow.id()})
 	a.send(wire.TypeBind, 0, wire.Bind{Session: 2, To: c.id()})

@@ -20,9 +20,7 @@ func (l *Link) drain() {
 // A drainer is the state of one run of drain.
 type drainer struct {
 	link   *Link
-	chunk  []byte // what is left of the relay frames taken from the queue
-	buffer []byte // the whole of them
-	dirty  bool   // something was written and not flushed
+	dirty  bool // something was written and not flushed
 	closed bool
 	err    error
 }
@@ -35,8 +33,8 @@ func (d *drainer) step() bool {
 	switch {
 	case d.err != nil:
 		l.shut = true
-		l.signals, l.frames, l.last = nil, nil, nil
-		l.signalBytes, l.frameBytes = 0, 0
+		l.signals, l.chunks, l.last = nil, nil, nil
+		l.signalBytes = 0
 		// draining stays true: nobody starts another one on a failed connection.
 		l.mu.Unlock()
 		return false
@@ -56,18 +54,13 @@ func (d *drainer) step() bool {
 		l.wantMore = false
 		l.mu.Unlock()
 		d.writeMore()
-	case len(d.chunk) > 0:
-		if l.shut { // Finish dropped them
-			d.chunk = nil
-			l.mu.Unlock()
-			return true
+	case len(l.chunks) > 0:
+		c := l.chunks[0]
+		if l.chunks = l.chunks[1:]; len(l.chunks) == 0 {
+			l.chunks = nil
 		}
 		l.mu.Unlock()
-		d.writeFrames()
-	case len(l.frames) > 0:
-		d.chunk, d.buffer = l.frames, l.frames
-		l.frames, l.spare = l.spare[:0], nil
-		l.mu.Unlock()
+		d.writeFrames(c)
 	case l.last != nil && !d.closed:
 		l.mu.Unlock()
 		d.closed = true
@@ -95,23 +88,14 @@ func (d *drainer) writeMore() {
 	}
 }
 
-// writeFrames writes about as many frames as are flushed at once, so that a
-// message never waits for more.
-func (d *drainer) writeFrames() {
-	written := 0
-	for len(d.chunk) > 0 && written < flushAt && d.err == nil {
-		n := int(binary.BigEndian.Uint16(d.chunk))
-		d.write(websocket.BinaryMessage, d.chunk[2:2+n])
-		d.chunk = d.chunk[2+n:]
-		written += 2 + n
+// writeFrames writes one chunk, so that a message never waits for more.
+func (d *drainer) writeFrames(c *chunk) {
+	for b := c.b[:c.n]; len(b) > 0; {
+		n := 2 + int(binary.BigEndian.Uint16(b))
+		d.write(websocket.BinaryMessage, b[2:n])
+		b = b[n:]
 	}
-	l := d.link
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.frameBytes = max(0, l.frameBytes-written)
-	if len(d.chunk) == 0 && cap(d.buffer) <= 64<<10 { // the buffer of a larger burst goes
-		l.spare = d.buffer[:0]
-	}
+	d.link.buffers.pool.Put(c)
 }
 
 func (d *drainer) write(kind int, b []byte) {

@@ -24,7 +24,7 @@ var (
 // What may wait to be written, in bytes.
 const (
 	maxSignals = 256 << 10
-	maxFrames  = 1 << 20
+	maxChunks  = 1 << 20 / flushAt
 )
 
 // readBuffer holds a relay frame or a usual message; a longer message gets a
@@ -40,9 +40,10 @@ const readBuffer = 2 << 10
 //
 // Read is for one goroutine; everything else may be called from any.
 type Link struct {
-	ws   *websocket.Conn
-	conn *Conn
-	more func() []byte
+	ws      *websocket.Conn
+	conn    *Conn
+	buffers *Buffers
+	more    func() []byte
 
 	in    []byte
 	heard atomic.Int64 // when the last message came, in Unix nanoseconds
@@ -56,16 +57,33 @@ type Link struct {
 	pong        []byte   // the payload of the pong to write
 	signals     [][]byte // messages to write
 	signalBytes int
-	wantMore    bool   // more has something
-	frames      []byte // relay frames to write, each after its length
-	frameBytes  int    // in frames and in the drainer's hands
-	spare       []byte // the buffer to use next for frames
+	wantMore    bool     // more has something
+	chunks      []*chunk // relay frames to write
+}
+
+// A chunk holds relay frames, each after its length. It is as large as what is
+// flushed at once.
+type chunk struct {
+	n int
+	b [flushAt]byte
+}
+
+// Buffers are shared by links, so that idle ones have none. The zero value is
+// ready for use.
+type Buffers struct{ pool sync.Pool }
+
+func (b *Buffers) chunk() *chunk {
+	if c, ok := b.pool.Get().(*chunk); ok {
+		c.n = 0
+		return c
+	}
+	return new(chunk)
 }
 
 // NewLink takes ownership of a websocket over conn. A write that takes longer
-// than timeout ends the link.
-func NewLink(ws *websocket.Conn, conn *Conn, timeout time.Duration) *Link {
-	l := &Link{ws: ws, conn: conn, in: make([]byte, readBuffer)}
+// than timeout ends the link. It borrows buffers.
+func NewLink(ws *websocket.Conn, conn *Conn, timeout time.Duration, buffers *Buffers) *Link {
+	l := &Link{ws: ws, conn: conn, buffers: buffers, in: make([]byte, readBuffer)}
 	l.heard.Store(time.Now().UnixNano())
 	conn.hold(timeout)
 	// The defaults of both write from the reader, which must never block.
@@ -160,12 +178,18 @@ func (l *Link) Relay(session uint64, packet []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	size := 2 + relay.HeaderSize + len(packet)
-	if l.shut || len(packet) > relay.MaxPacket || l.frameBytes+size > maxFrames {
+	if l.shut || len(packet) > relay.MaxPacket {
 		return false
 	}
-	l.frames = binary.BigEndian.AppendUint16(l.frames, uint16(relay.HeaderSize+len(packet)))
-	l.frames = relay.AppendFrame(l.frames, session, packet)
-	l.frameBytes += size
+	if n := len(l.chunks); n == 0 || l.chunks[n-1].n+size > flushAt {
+		if n >= maxChunks {
+			return false
+		}
+		l.chunks = append(l.chunks, l.buffers.chunk())
+	}
+	c := l.chunks[len(l.chunks)-1]
+	b := binary.BigEndian.AppendUint16(c.b[:c.n], uint16(relay.HeaderSize+len(packet)))
+	c.n = len(relay.AppendFrame(b, session, packet))
 	l.start()
 	return true
 }
@@ -185,7 +209,7 @@ func (l *Link) Finish(msg []byte, closeCode int, text string, grace time.Duratio
 		l.signals = append(l.signals, msg)
 	}
 	l.last = websocket.FormatCloseMessage(closeCode, text)
-	l.frames, l.frameBytes, l.wantMore = nil, 0, false
+	l.chunks, l.wantMore = nil, false
 	l.conn.finish(time.Now().Add(grace))
 	l.start()
 }
