@@ -30,8 +30,12 @@ func run() int {
 			os.Exit(exitOther)
 		})
 	})
+	// A role goes on when who read its lines has left, as in `peerway expose … | head -1`.
+	ossignal.Ignore(syscall.SIGPIPE)
 	err := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	switch {
+	case errors.Is(err, syscall.EPIPE) && ctx.Err() == nil:
+		return exitOther // nobody wants to read more, so nothing is said
 	case err != nil && !(ctx.Err() != nil && errors.Is(err, context.Cause(ctx))):
 		fmt.Fprintln(os.Stderr, "peerway:", err)
 		return exitCode(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -180,8 +181,11 @@ func TestPeerGoesAndComes(t *testing.T) {
 	if code, body := fetch(t, s.webURL); code != http.StatusServiceUnavailable || !strings.Contains(body, `"home" is offline`) {
 		t.Errorf("%d %q", code, body)
 	}
-	s.home = start(t, args...)
+	s.home = start(t, append(args, "more="+strings.TrimPrefix(args[len(args)-1], "web="))...)
 	s.home.says("ready")
+	if code, body := fetch(t, s.laptop.says("service more home")); code != 200 {
+		t.Errorf("the service that came later: %d %q", code, body)
+	}
 	for deadline := time.Now().Add(patience); ; {
 		if code, _ := fetch(t, s.webURL); code == 200 {
 			break
@@ -248,6 +252,39 @@ func TestUp(t *testing.T) {
 	third.says("service page both")
 	both.complains("service=far")
 	both.stop(syscall.SIGTERM, exitOK)
+}
+
+// A role does not end because nobody reads its lines any more.
+func TestNobodyReads(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.home.stop(syscall.SIGTERM, exitOK)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := exec.Command("peerway", s.home.cmd.Args[1:]...)
+	home.Stdout = w
+	err = home.Start()
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Wait()
+	defer home.Process.Kill()
+	lines := bufio.NewScanner(r)
+	code := ""
+	for code == "" && lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), "pair "); ok {
+			code = rest
+		}
+	}
+	r.Close()
+	// Using the code makes the peer print the next one, to nobody.
+	late := start(t, "connect", code, "--state", s.state("late"), "--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0")
+	if status, body := fetch(t, late.says("service web home")); status != 200 {
+		t.Errorf("%d %q", status, body)
+	}
 }
 
 // The state folder of a test may have any length; the name of a socket may not.
