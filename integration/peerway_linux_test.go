@@ -38,7 +38,8 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	name := filepath.Join(dir, "peerway")
-	out, err := exec.Command("go", "build", "-o", name, "../cmd/peerway").CombinedOutput()
+	args := append([]string{"build", "-o", name}, buildFlags()...)
+	out, err := exec.Command("go", append(args, "../cmd/peerway")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build peerway: %w\n%s", err, out)
 	}
