@@ -79,6 +79,9 @@ func (s *Server) login(ctx context.Context, tcp net.Conn) (_ *session, err error
 		}
 	}()
 	conn.SetReadDeadline(time.Now().Add(loginTimeout)) // lifted after the login
+	if ctx.Err() != nil {                              // the websocket has lifted the deadline set above
+		return nil, context.Cause(ctx)
+	}
 	p := &session{server: s, link: link, remote: remoteAddr(tcp), dirty: make(map[signal.PeerID]struct{})}
 	link.SetMore(p.nextPresence)
 	hello, genuine, joins, err := p.challenge(conn)
