@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ func TestMain(m *testing.M) {
 	if runHelper() {
 		return
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=10") // of the binary, if it watches itself
 	leak.Main(m, removeShared)
 }
 
@@ -246,14 +248,19 @@ func (r *role) waitFootprint(within time.Duration, before footprint) {
 	})
 }
 
-// stop ends a role as a user does and checks that it ends well.
+// endsWithin is what the command line promises for SIGINT and SIGTERM.
+const endsWithin = 3 * time.Second
+
+// stop ends a role as a user does and checks that it ends well. One that does
+// not is made to show its goroutines.
 func (r *role) stop(s os.Signal) {
 	r.t.Helper()
+	late := time.AfterFunc(endsWithin, func() { _ = r.cmd.Process.Signal(syscall.SIGQUIT) })
 	code, took := r.signal(s)
-	if code != 0 && code != 130 {
+	switch {
+	case !late.Stop():
+		r.t.Errorf("%s: ended %v after %v, want %v at most; its goroutines:\n\t%s", r.name, took, s, endsWithin, r.err.tail(1000))
+	case code != 0 && code != 130:
 		r.t.Errorf("%s: exit code %d after %v, want 0 or 130", r.name, code, s)
-	}
-	if took > 3*time.Second {
-		r.t.Errorf("%s: ended %v after %v, want 3 s at most", r.name, took, s)
 	}
 }
