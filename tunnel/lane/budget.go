@@ -28,6 +28,7 @@ type account struct {
 	held   int64     // charged
 	extra  int64     // part of budget.extra
 	since  time.Time // the last progress of its reader, or when it got something to read
+	moved  bool      // its reader has ever taken something
 	closed bool
 }
 
@@ -79,14 +80,25 @@ func (b *budget) reclaim() {
 	}
 }
 
+// keepsUp is how recently a reader must have taken something to be spared as
+// long as there are others.
+const keepsUp = time.Second
+
 // worst returns the account that has pinned most for longest, in bytes times
-// time; nil if none has unread data.
+// time, of those whose readers do not keep up; of all, if they all do; nil if
+// none has unread data.
 func (b *budget) worst(now time.Time) (worst *account) {
 	var most float64
+	spared := true
 	for a := range b.accounts {
-		// The nanosecond makes bytes count where no time has passed.
-		if score := float64(a.unread) * float64(now.Sub(a.since)+1); score > most {
-			worst, most = a, score
+		if a.unread == 0 {
+			continue
+		}
+		stalled := now.Sub(a.since)
+		spare := a.moved && stalled < keepsUp
+		score := float64(a.unread) * float64(stalled+1) // where no time has passed, bytes count
+		if worst == nil || spared && !spare || spared == spare && score > most {
+			worst, most, spared = a, score, spare
 		}
 	}
 	return worst
@@ -98,6 +110,7 @@ func (b *budget) read(a *account, n int64, now time.Time) {
 	defer b.mu.Unlock()
 	a.unread -= n
 	a.since = now
+	a.moved = true
 }
 
 // shrink gives back the buffer of a stream that has been idle for a while.

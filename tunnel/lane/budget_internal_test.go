@@ -35,6 +35,22 @@ func TestBudgetEvictsWhatPinsMostForLongest(t *testing.T) {
 	}
 }
 
+// A reader that took something just now is spared for one that never did, even
+// if that had less time to.
+func TestBudgetSparesWhoKeepsUp(t *testing.T) {
+	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
+	b, a := newBudget(1000, 3)
+	b.charge(a[0], 300, at(0))
+	b.read(a[0], 100, at(100))
+	if evict := b.charge(a[2], 250, at(500)); len(evict) != 1 || evict[0] != a[2].flow {
+		t.Errorf("evicted %v, want the last", evict)
+	}
+	// A second later it does not keep up any more.
+	if evict := b.charge(a[1], 250, at(1100)); len(evict) != 1 || evict[0] != a[0].flow {
+		t.Errorf("evicted %v, want the first", evict)
+	}
+}
+
 func TestBudgetReclaimsBeforeItEvicts(t *testing.T) {
 	now := time.Unix(1, 0)
 	b, a := newBudget(1000, 3)

@@ -2,9 +2,7 @@ package lane_test
 
 import (
 	"bytes"
-	"errors"
 	"io"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -47,9 +45,9 @@ func TestStalledReadersHurtOnlyThemselves(t *testing.T) {
 	}
 	start := time.Now()
 	for range 8 { // two for each lane
-		exchange(t, w, payload(2, 2<<20))
+		exchange(t, w, payload(2, 1<<20))
 	}
-	t.Logf("16 MiB there and back took %v", time.Since(start).Round(time.Millisecond))
+	t.Logf("8 MiB there and back took %v", time.Since(start).Round(time.Millisecond))
 	close(release)
 	writers.Wait()
 }
@@ -74,40 +72,41 @@ func exchange(t *testing.T, w *world, b []byte) {
 // When the stalled readers have used the budget up, those that pin most for
 // longest are reset; a stream that is read goes on.
 func TestBudgetResetsTheStalled(t *testing.T) {
-	const budget, stalled = 4 << 20, 60
-	release := make(chan struct{})
-	w := join(t, func(s *lane.Stream) {
-		s.Answer(0, "")
-		var first [1]byte
-		s.Read(first[:])
-		if first[0] == 's' {
-			<-release
-		}
-		io.Copy(s, s)
-		s.CloseWrite()
-	}, func(_, there *lane.Config) { there.Budget = budget })
-	defer close(release)
-	var writers sync.WaitGroup
-	defer writers.Wait()
-	for range stalled {
-		s := w.dial(t, lane.Mixed)
-		writers.Go(func() {
-			s.Write([]byte("s"))
-			s.Write(make([]byte, 1<<20))
-			_, err := s.Read(make([]byte, 1))
-			if !errors.Is(err, net.ErrClosed) { // by the defer below
-				wantReset(t, "Read", err, lane.CodeSlow)
+	bubble(t, func(t *testing.T) {
+		const budget, stalled, each = 4 << 20, 60, 200 << 10
+		release := make(chan struct{})
+		w := join(t, func(s *lane.Stream) {
+			s.Answer(0, "")
+			var first [1]byte
+			s.Read(first[:])
+			if first[0] == 's' {
+				<-release
 			}
-		})
-		defer s.Close()
-	}
-	for end := time.Now().Add(soon); w.there.Live() == stalled; pause() {
-		if time.Now().After(end) {
-			t.Fatal("no stream was reset")
+			io.Copy(s, s)
+			s.CloseWrite()
+		}, func(_, there *lane.Config) { there.Budget = budget })
+		t.Cleanup(func() { close(release) })
+		streams := make([]*lane.Stream, stalled)
+		for i := range streams {
+			streams[i] = w.dial(t, lane.Mixed)
+			streams[i].Write([]byte("s"))
+			streams[i].Write(make([]byte, each)) // fails if it is among the first to go
+			time.Sleep(time.Second)
 		}
-	}
-	exchange(t, w, payload(2, 8<<20))
-	if w.there.Live() == 0 {
-		t.Error("no stalled stream is left, though there is room for some")
-	}
+		exchange(t, w, payload(2, 4<<20))
+		left := 0
+		for i, s := range streams {
+			s.SetReadDeadline(time.Now()) // what is known is told at once
+			if err := s.Answered(t.Context()); err == nil {
+				if left++; i < stalled/2 {
+					t.Errorf("stream %d is left, though later ones are not", i)
+				}
+			} else {
+				wantReset(t, "Answered", err, lane.CodeSlow)
+			}
+		}
+		if left == 0 || int64(left)*each > budget {
+			t.Errorf("%d stalled streams are left", left)
+		}
+	})
 }

@@ -41,7 +41,7 @@
 // Config.Budget bounds what unread data may occupy in all lanes of a set. When
 // it is exceeded, streams whose buffers are drained give them back, then the
 // streams that have pinned most for longest are reset; a stream whose reader
-// keeps up is never among them. No reader can stall a lane: a lane never waits
+// keeps up goes last. No reader can stall a lane: a lane never waits
 // for one.
 //
 // # Ownership

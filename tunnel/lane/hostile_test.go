@@ -71,7 +71,8 @@ func attack(t testing.TB, cfg lane.Config, sent io.Writer) (*memConn, *lane.Set)
 
 // Whatever breaks the rules ends the lane, and only that.
 func TestViolations(t *testing.T) {
-	open := frame(window, syn, 1, 0)
+	open := append(frame(window, syn, 1, 0), dataFrame(1, goodHeader(t))...)
+	open = open[:len(open):len(open)]
 	for name, wire := range map[string][]byte{
 		"version":           {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 		"kind":              frame(4, 0, 1, 0),
@@ -91,7 +92,9 @@ func TestViolations(t *testing.T) {
 		"endless window":    append(open, frame(window, 0, 1, 1<<31)...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, set := attack(t, lane.Config{Handle: echo}, nil)
+			release := make(chan struct{})
+			a, set := attack(t, lane.Config{Handle: func(*lane.Stream) { <-release }}, nil)
+			defer close(release) // until then the stream is open, whatever comes
 			a.Write(wire)
 			for end := time.Now().Add(soon); ; pause() {
 				if _, err := a.Write(nil); err == errReset {

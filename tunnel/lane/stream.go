@@ -246,6 +246,7 @@ func (s *Stream) Close() error {
 	defer release(s.writing)
 	f.l.closeWrite(f)
 	f.l.close(f)
+	s.SetDeadline(time.Time{}) // leave no timers
 	return nil
 }
 

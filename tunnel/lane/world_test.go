@@ -16,7 +16,7 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // soon is more than anything here may take when nothing stands in the way.
-const soon = 10 * time.Second
+const soon = time.Minute
 
 // A world is two sets that are joined in memory.
 type world struct {
