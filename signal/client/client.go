@@ -155,10 +155,8 @@ func (c *Client) Run(ctx context.Context) error {
 			wait = rand.N(max(away.retry, backoffMin))
 		}
 		c.log.Warn("no connection to the signal server", "remote", c.cfg.URL.Addr, "err", err, "dur", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := wire.Pause(ctx, wait); err != nil {
+			return err
 		}
 		backoff = min(2*backoff, backoffMax)
 	}
@@ -212,10 +210,8 @@ func (c *Client) Send(ctx context.Context, to signal.PeerID, sealed []byte) erro
 			}
 			return nil
 		}
-		select {
-		case <-time.After(later.retryAfter()):
-		case <-ctx.Done():
-			return fmt.Errorf("send to %s: %w", to.Short(), context.Cause(ctx))
+		if err := wire.Pause(ctx, later.retryAfter()); err != nil {
+			return fmt.Errorf("send to %s: %w", to.Short(), err)
 		}
 	}
 }

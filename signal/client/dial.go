@@ -59,7 +59,7 @@ func (d dialer) dial(ctx context.Context, codec wire.Codec) (_ *connection, err 
 			tcp.Close()
 		}
 	}()
-	defer onDone(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })()
+	defer wire.OnDone(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })()
 	secure := tls.Client(tcp, d.tlsConfig())
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, d.refusal(err)
@@ -223,7 +223,7 @@ func dialProxy(ctx context.Context, through *url.URL, addr string, dial dialFunc
 			conn.Close()
 		}
 	}()
-	defer onDone(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer wire.OnDone(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	if through.Scheme == "https" {
 		secure := tls.Client(conn, &tls.Config{ServerName: through.Hostname()})
 		if err := secure.HandshakeContext(ctx); err != nil {
@@ -303,19 +303,4 @@ func decodeError(codec wire.Codec, f wire.Frame) *serverError {
 		e.Text = err.Error()
 	}
 	return e
-}
-
-// onDone calls f when ctx is done. The function it returns ends that; when it
-// returns, f is not running.
-func onDone(ctx context.Context, f func()) (stop func()) {
-	ended := make(chan struct{})
-	cancel := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		f()
-	})
-	return func() {
-		if !cancel() {
-			<-ended
-		}
-	}
 }

@@ -329,7 +329,7 @@ func pair(ctx context.Context, cfg PairConfig, name string) (Paired, error) {
 	defer conn.link.Close()
 	ctx, cancel := context.WithTimeout(ctx, pairTimeout)
 	defer cancel()
-	defer onDone(ctx, func() { conn.link.Finish(nil, 1000, "", 0) })()
+	defer wire.OnDone(ctx, func() { conn.link.Finish(nil, 1000, "", 0) })()
 	conn.link.KeepReading() // until ctx is done
 
 	id, me := code.Mailbox(), cfg.Identity.PeerID()

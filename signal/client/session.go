@@ -38,7 +38,7 @@ func (c *Client) session(ctx context.Context) (welcomed bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer conn.link.Close()
-	defer onDone(ctx, func() { conn.link.Finish(nil, 1000, "", lastWords) })()
+	defer wire.OnDone(ctx, func() { conn.link.Finish(nil, 1000, "", lastWords) })()
 
 	s := session{Client: c, connection: conn, beats: &beats, cancel: cancel}
 	defer c.disconnected()

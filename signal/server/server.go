@@ -119,7 +119,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer udp.Close()
 	defer tcp.Close()
-	defer onDone(ctx, func() { tcp.Close() })()
+	defer wire.OnDone(ctx, func() { tcp.Close() })()
 	all.Go(func() {
 		if err := relay.ServeSTUN(ctx, udp); ctx.Err() == nil {
 			cancel(err)
@@ -151,10 +151,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 			return fmt.Errorf("signal server: %w", err)
 		default: // no descriptors left, or a connection that died in the queue
 			s.log.Warn("accept", "err", err)
-			select {
-			case <-time.After(50 * time.Millisecond):
-			case <-ctx.Done():
-			}
+			wire.Pause(ctx, 50*time.Millisecond)
 			continue
 		}
 		if !enter(open) {
@@ -223,10 +220,7 @@ func (s *Server) save(ctx context.Context) {
 			}
 			return
 		}
-		select {
-		case <-time.After(saveDelay):
-		case <-ctx.Done():
-		}
+		wire.Pause(ctx, saveDelay) // its end does not matter: what is unsaved is saved
 		s.store()
 	}
 }
@@ -262,21 +256,6 @@ func listen(ctx context.Context, addr string) (net.Listener, *net.UDPConn, error
 		tcp.Close()
 		if _, wish, _ := net.SplitHostPort(addr); wish != "0" || tries == 20 {
 			return nil, nil, err
-		}
-	}
-}
-
-// onDone calls f when ctx is done. The function it returns ends that; when it
-// returns, f is not running.
-func onDone(ctx context.Context, f func()) (stop func()) {
-	ended := make(chan struct{})
-	cancel := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		f()
-	})
-	return func() {
-		if !cancel() {
-			<-ended
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (s *Server) serve(ctx context.Context, tcp net.Conn, release func()) {
 	}
 	defer session.link.Close()
 	defer s.hub.leave(session)
-	defer onDone(ctx, func() { session.finish(wire.TypeGoingAway, wire.GoingAway{RetryAfter: 2000}, 4000) })()
+	defer wire.OnDone(ctx, func() { session.finish(wire.TypeGoingAway, wire.GoingAway{RetryAfter: 2000}, 4000) })()
 	err = session.read()
 	session.log.Debug("peer is gone", "err", err)
 }
@@ -67,14 +67,13 @@ func (s *Server) serve(ctx context.Context, tcp net.Conn, release func()) {
 // login returns a session whose welcome is queued. It has closed everything but
 // tcp if it fails.
 func (s *Server) login(ctx context.Context, tcp net.Conn) (_ *session, err error) {
-	defer onDone(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })()
+	defer wire.OnDone(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })()
 	link, conn, err := s.handshake(ctx, tcp)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			drainInput(link)
 			link.Close()
 		}
 	}()
@@ -87,6 +86,7 @@ func (s *Server) login(ctx context.Context, tcp net.Conn) (_ *session, err error
 	hello, genuine, joins, err := p.challenge(conn)
 	if err != nil {
 		p.reject(&wire.Error{Code: wire.CodeMalformed, Text: err.Error()})
+		drainInput(link)
 		return nil, err
 	}
 	p.id, p.name, p.instance = hello.Peer, hello.Name, hello.Instance
@@ -94,6 +94,7 @@ func (s *Server) login(ctx context.Context, tcp net.Conn) (_ *session, err error
 	displaced, refusal := s.admit(p, hello, genuine, joins)
 	if refusal != nil {
 		p.reject(refusal)
+		drainInput(link)
 		return nil, fmt.Errorf("refused %s: %s", p.id.Short(), refusal.Text)
 	}
 	if displaced != nil {
