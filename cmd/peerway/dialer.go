@@ -108,8 +108,16 @@ func (c *conn) Reset() { c.Stream.Reset(resetAborted) }
 // resetAborted is the code of a stream whose other half broke.
 const resetAborted = 1
 
-// explain makes what the peer answered an error for people.
+// explain makes what the peer answered, or the loss of the tunnel, an error for
+// people.
 func (c *conn) explain(err error) error {
+	if errors.Is(err, lane.ErrLost) {
+		return &proxy.Error{
+			Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: c.target, Err: err,
+			Reason: fmt.Sprintf("the tunnel to the peer %q was lost", c.target.Peer),
+			Fix:    "it may have been restarted, or have lost its network; try again",
+		}
+	}
 	refused, ok := errors.AsType[*lane.RefusedError](err)
 	if !ok {
 		return err

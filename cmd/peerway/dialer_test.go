@@ -71,6 +71,9 @@ func TestRefusalsAreExplained(t *testing.T) {
 	if e, _ := errors.AsType[*proxy.Error](c.explain(&lane.RefusedError{Code: 1 << 15})); e.Code != proxy.CodeOther || e.Reason == "" {
 		t.Errorf("an unknown refusal is explained as %+v", e)
 	}
+	if e, _ := errors.AsType[*proxy.Error](c.explain(fmt.Errorf("read: %w", lane.ErrLost))); e == nil || e.Code != proxy.CodeNoPath || e.Hop != proxy.HopPath {
+		t.Errorf("a lost tunnel is explained as %+v", e)
+	}
 	for _, err := range []error{io.EOF, os.ErrDeadlineExceeded, errUnforeseen} {
 		if got := c.explain(err); got != err {
 			t.Errorf("%v became %v", err, got)
