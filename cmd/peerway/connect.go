@@ -127,6 +127,9 @@ func pair(ctx context.Context, dir *state.Dir, code signal.Code, log *slog.Logge
 		Code: code, Identity: identity, Name: name, Connection: client.Config{Proxy: http.ProxyFromEnvironment, Log: log},
 	})
 	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // a dialer says of it only that it was canceled
+		}
 		return explainPair(code, names.size() > 0, err)
 	}
 	peer, err := names.add(paired.Peer, paired.Name)

@@ -96,8 +96,8 @@ func (g *gateway) presence(name string, p signal.Presence) {
 		default:
 		}
 	}
-	g.mu.Unlock()
 	g.routes.SetPeer(name, online, entries)
+	g.mu.Unlock()
 	if p.Online {
 		g.tell(name, p.Services)
 	}

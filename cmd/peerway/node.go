@@ -140,11 +140,17 @@ func (n *node) offerCodes(ctx context.Context) error {
 			continue
 		}
 		n.log.Warn("no peer can pair now", "err", err, "dur", codePause)
-		select {
-		case <-time.After(codePause):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+		pause(ctx, codePause)
+	}
+}
+
+// pause waits for d or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
