@@ -178,6 +178,9 @@ func start(t testing.TB, at place, name string, args ...string) *process {
 		kill()
 		<-p.done
 		stdin.Close()
+		if _, raced := p.err.find(0, func(line string) bool { return strings.Contains(line, "DATA RACE") }); raced {
+			t.Errorf("%s: a data race:\n\t%s", p.name, p.err.tail(1000))
+		}
 		if t.Failed() {
 			t.Logf("%s (process %d) on stderr:\n\t%s\n\ton stdout:\n\t%s", p.name, p.pid(), p.err.tail(40), p.out.tail(10))
 		}
