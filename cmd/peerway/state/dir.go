@@ -93,13 +93,27 @@ func tighten(path string) error {
 	if err != nil {
 		return err
 	}
-	ours := map[string]bool{identityFile: true, peersFile: true, selfFile: true, serverFile: true, lockFile: true, socketFile: true}
 	for _, e := range entries {
-		if !ours[e.Name()] && !strings.Contains(e.Name(), temporary) {
+		if !isOurs(e.Name()) && !isTemporary(e.Name()) {
 			return nil
 		}
 	}
 	return os.Chmod(path, 0o700)
+}
+
+func isOurs(name string) bool {
+	switch name {
+	case identityFile, peersFile, selfFile, serverFile, lockFile, socketFile:
+		return true
+	}
+	return false
+}
+
+// isTemporary reports whether name is that of one of our files while it is being
+// written.
+func isTemporary(name string) bool {
+	of, _, ok := strings.Cut(name, temporary)
+	return ok && isOurs(of)
 }
 
 // claim locks file, which is in the folder at path, and writes this process's
@@ -122,11 +136,14 @@ func claim(file *os.File, path string) error {
 	return err
 }
 
-// removeTemporary removes what a process left that died while writing.
+// removeTemporary removes what a process left that died while writing, and
+// nothing that is somebody else's.
 func (d *Dir) removeTemporary() {
-	old, _ := filepath.Glob(filepath.Join(d.path, "*"+temporary+"*"))
-	for _, name := range old {
-		os.Remove(name)
+	entries, _ := os.ReadDir(d.path)
+	for _, e := range entries {
+		if isTemporary(e.Name()) {
+			os.Remove(d.file(e.Name()))
+		}
 	}
 }
 

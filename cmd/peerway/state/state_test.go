@@ -247,6 +247,28 @@ func TestFailedWriteChangesNothing(t *testing.T) {
 
 // What a process left that died while writing is removed, the file it wanted to
 // replace is not.
+// A state folder may be any folder, also one with a name that is a pattern.
+func TestFilesOfOthersAreKept(t *testing.T) {
+	parent := t.TempDir()
+	theirs := []string{filepath.Join(parent, "[ab]", "notes.tmp-1"), filepath.Join(parent, "a", "peers.tmp-1")}
+	for _, file := range theirs {
+		os.Mkdir(filepath.Dir(file), 0o700)
+		if err := os.WriteFile(file, []byte("theirs"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := state.Open(filepath.Join(parent, "[ab]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	for _, file := range theirs {
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestInterruptedWrite(t *testing.T) {
 	path := t.TempDir()
 	d := open(t, path)
