@@ -118,12 +118,15 @@ func (d *dialogue) learn(e exchange, res *base.Response) {
 func (d *dialogue) disguise(e exchange, res *base.Response) {
 	h := base.Header{"CSeq": base.HeaderValue{e.cseq}}
 	for _, name := range []string{
-		"Session", "Transport", "Public", "Allow", "Range", "Scale", "Speed", "Content-Type",
+		"Session", "Public", "Allow", "Range", "Scale", "Speed", "Content-Type",
 		"Unsupported", "Require", "Cache-Control", "Date", "Server",
 	} {
 		if v := res.Header[name]; len(v) > 0 {
 			h[name] = v
 		}
+	}
+	for _, v := range res.Header["Transport"] {
+		h["Transport"] = append(h["Transport"], withoutHosts(v))
 	}
 	if v := res.Header["RTP-Info"]; len(v) == 1 && e.asked != nil {
 		if info := d.rtpInfo(v[0], e.asked); info != "" {
@@ -144,6 +147,17 @@ func (d *dialogue) disguise(e exchange, res *base.Response) {
 		res.Body = nil
 	}
 	res.Header = h
+}
+
+// withoutHosts returns the value of a Transport header without the parameters
+// that name hosts (RFC 2326, 12.39).
+func withoutHosts(transport string) string {
+	fields := slices.DeleteFunc(strings.Split(transport, ";"), func(field string) bool {
+		name, _, _ := strings.Cut(field, "=")
+		name = strings.ToLower(strings.TrimSpace(name))
+		return name == "source" || name == "destination"
+	})
+	return strings.Join(fields, ";")
 }
 
 // rtpInfo returns the camera's RTP-Info with the gateway's URLs. The entries of

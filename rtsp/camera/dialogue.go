@@ -142,8 +142,8 @@ func (d *dialogue) locate(method base.Method, u *base.URL) (*base.URL, error) {
 	return d.controls.session, nil
 }
 
-// join returns the camera's URL with the path and the query of u added. A path
-// cannot lead out of what is exposed.
+// join returns the camera's URL with the path and the query of u added. Neither
+// can lead out of what is exposed.
 func join(camera, u *base.URL) (*base.URL, error) {
 	path := strings.Trim(u.Path, "/")
 	for step := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
@@ -157,14 +157,36 @@ func join(camera, u *base.URL) (*base.URL, error) {
 		out.RawPath = strings.TrimRight((*url.URL)(camera).EscapedPath(), "/") + added.EscapedPath()
 		out.Path = strings.TrimRight(camera.Path, "/") + added.Path
 	}
-	switch {
-	case u.RawQuery == "":
-	case camera.RawQuery == "":
-		out.RawQuery = u.RawQuery
-	default:
-		out.RawQuery = camera.RawQuery + "&" + u.RawQuery
-	}
+	out.RawQuery = joinQueries(camera.RawQuery, u.RawQuery)
 	return out, nil
+}
+
+// joinQueries adds a query to a fixed one. What the fixed one sets stays as it
+// is: channel=1 would be no limit if channel=2 could follow.
+func joinQueries(fixed, added string) string {
+	separator := func(r rune) bool { return r == '&' || r == ';' }
+	if fixed == "" {
+		return added
+	}
+	var taken []string
+	for pair := range strings.FieldsFuncSeq(fixed, separator) {
+		taken = append(taken, parameter(pair))
+	}
+	for pair := range strings.FieldsFuncSeq(added, separator) {
+		if !slices.Contains(taken, parameter(pair)) {
+			fixed += "&" + pair
+		}
+	}
+	return fixed
+}
+
+// parameter returns the name in NAME=VALUE, as a camera may read it.
+func parameter(pair string) string {
+	name, _, _ := strings.Cut(pair, "=")
+	if plain, err := url.QueryUnescape(name); err == nil {
+		name = plain
+	}
+	return strings.ToLower(strings.TrimSpace(name))
 }
 
 // send returns a request with number and credentials, and remembers it.

@@ -50,7 +50,7 @@ func hear(t *testing.T, d *dialogue, answer, body string) *base.Response {
 	return &res
 }
 
-const sdp = "v=0\r\no=- 1 1 IN IP4 192.168.1.9\r\ns=cam\r\nu=http://192.168.1.9/\r\na=control:%s\r\n" +
+const sdp = "v=0\r\no=- 1 1 IN IP4 192.168.1.9\r\ns=cam\r\nu=http://192.168.1.9/\r\nc=IN IP4 192.168.1.9\r\na=control:%s\r\n" +
 	"m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:%s\r\n" +
 	"m=audio 0 RTP/AVP 0\r\na=control:%s\r\n"
 
@@ -100,7 +100,7 @@ func TestDialogueTranslatesURLs(t *testing.T) {
 			if got := res.Header["Content-Base"]; len(got) != 1 || got[0] != "rtsp://camera/" {
 				t.Errorf("the answer has Content-Base %q", got)
 			}
-			for _, private := range []string{"rtsp:", "10.0.0.1", "pwd", "http:"} {
+			for _, private := range []string{"rtsp:", "10.0.0.1", "192.168.1.9", "pwd", "http:"} {
 				if strings.Contains(string(res.Body), private) {
 					t.Errorf("the description still has %q:\n%s", private, res.Body)
 				}
@@ -125,6 +125,8 @@ func TestDialogueJoinsPaths(t *testing.T) {
 		{"rtsp://c/s/", "rtsp://camera/a", "rtsp://c/s/a"},
 		{"rtsp://c", "rtsp://camera/a?x=1", "rtsp://c/a?x=1"},
 		{"rtsp://c/s?x=1", "rtsp://camera?y=2", "rtsp://c/s?x=1&y=2"},
+		{"rtsp://c/s?x=1&z", "rtsp://camera?x=2&y=3&z=4", "rtsp://c/s?x=1&z&y=3"},
+		{"rtsp://c/s?ch=1", "rtsp://camera?y;ch=2&%63h=2&CH=2&+ch=2&ch", "rtsp://c/s?ch=1&y"},
 		{"rtsp://c/a%2Fb", "rtsp://camera/c", "rtsp://c/a%2Fb/c"},
 		{"rtsp://c/s", "rtsp://camera/../t", ""},
 		{"rtsp://c/s", "rtsp://camera/a/%2e%2e/t", ""},
@@ -248,6 +250,16 @@ func TestDialogueHidesRedirects(t *testing.T) {
 	res := hear(t, d, "RTSP/1.0 302 Found\r\nCSeq: 1\r\nLocation: rtsp://192.168.1.7/\r\n\r\n", "")
 	if res.StatusCode != 502 || len(res.Header["Location"]) > 0 || !strings.Contains(res.Header[ReasonHeader][0], "redirects") {
 		t.Errorf("got %v", res)
+	}
+}
+
+func TestDialogueHidesHosts(t *testing.T) {
+	d := newTestDialogue(t, "rtsp://c/s")
+	ask(t, d, "SETUP rtsp://camera RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n")
+	res := hear(t, d, "RTSP/1.0 200 OK\r\nCSeq: 1\r\nSession: a\r\n"+
+		"Transport: RTP/AVP/TCP;unicast;destination=192.168.1.2;Source=192.168.1.9;interleaved=0-1;ssrc=01020304\r\n\r\n", "")
+	if got, want := strings.Join(res.Header["Transport"], "|"), "RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=01020304"; got != want {
+		t.Errorf("the answer has Transport %q, want %q", got, want)
 	}
 }
 

@@ -21,8 +21,8 @@ type controls struct {
 
 // takeControls returns the description with the address of each track replaced
 // by trackID=N, and the addresses. All of them are on the host of contentBase,
-// whatever host the camera believes it is. The camera's home page
-// (u=) is left out.
+// whatever host the camera believes it is. The camera's home page (u=) is left
+// out, and the origin (o=) and connection data (c=) name no host.
 func takeControls(sdp []byte, contentBase *base.URL) ([]byte, controls) {
 	var out bytes.Buffer
 	c := controls{session: contentBase}
@@ -35,6 +35,10 @@ func takeControls(sdp []byte, contentBase *base.URL) ([]byte, controls) {
 			media++
 		case strings.HasPrefix(text, "u="):
 			continue
+		case strings.HasPrefix(text, "o="):
+			text = "o=- 0 0 IN IP4 0.0.0.0"
+		case strings.HasPrefix(text, "c="):
+			text = "c=IN IP4 0.0.0.0"
 		case isControl && media == 0:
 			c.session = resolve(contentBase, control)
 			text = "a=control:*"
