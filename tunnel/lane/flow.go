@@ -320,6 +320,14 @@ func (f *flow) lose(err error) {
 	notify(f.writable)
 }
 
+// begin makes the stream live. Its place in the load of the lane was taken when
+// the lane was chosen. The caller holds l.mu.
+func (f *flow) begin() {
+	f.live = true
+	f.l.set.count(1, f.dialed)
+	f.l.effects.report++
+}
+
 // end makes the stream not live. The caller holds l.mu.
 func (f *flow) end() {
 	if isClosed(f.over) {
@@ -331,6 +339,10 @@ func (f *flow) end() {
 	}
 	if f.live {
 		f.live = false
-		f.l.effects.live--
+		f.l.set.count(-1, f.dialed)
+		f.l.effects.report++
+		if f.dialed {
+			f.l.load.Add(-1)
+		}
 	}
 }

@@ -62,9 +62,9 @@ type link struct {
 
 // effects are what has to be done after the mutex is released.
 type effects struct {
-	live int   // change of the number of live streams
-	kick bool  // wake Read: there are frames in local
-	fail error // end the link
+	report int   // changes of the number of live streams
+	kick   bool  // wake Read: there are frames in local
+	fail   error // end the link
 }
 
 func newLink(s *Set, conn Conn, accepts bool) *link {
@@ -87,11 +87,8 @@ func (l *link) unlock() {
 	do := l.effects
 	l.effects = effects{}
 	l.mu.Unlock()
-	if do.live != 0 {
-		l.set.count(do.live, !l.accepts)
-	}
-	if do.live < 0 {
-		l.load.Add(int32(do.live))
+	for range do.report {
+		l.set.report()
 	}
 	if do.kick {
 		l.conn.SetReadDeadline(time.Unix(1, 0))
@@ -282,8 +279,7 @@ func (l *link) open(session *yamux.Session) (*flow, error) {
 		f.y.Store(nil)
 		return nil, f.err
 	}
-	f.live = true
-	l.effects.live++
+	f.begin()
 	return f, nil
 }
 
@@ -297,8 +293,8 @@ func (l *link) accept(y *yamux.Stream) *flow {
 		return nil
 	}
 	f.y.Store(y)
-	f.accepted, f.live = true, true
-	l.effects.live++
+	f.accepted = true
+	f.begin()
 	return f
 }
 

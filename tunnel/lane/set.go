@@ -35,8 +35,8 @@ type Config struct {
 	// MaxStreams is how many streams may be open at once in each direction.
 	// Zero means 1024.
 	MaxStreams int
-	// Changed is called with every change of the number of live streams, one
-	// call at a time. It must not block. It may be nil.
+	// Changed is called after every change of the number of live streams with
+	// that number, one call at a time. It must not block. It may be nil.
 	Changed func(live int)
 	// Log gets what is of interest when the lanes are debugged. Nil discards.
 	Log *slog.Logger
@@ -316,16 +316,22 @@ func readHeader(r io.Reader) (Header, error) {
 	return parseHeader(b)
 }
 
-// count changes the number of live streams.
+// count changes the number of live streams. The caller sees to it that report
+// is called, without a lock held.
 func (s *Set) count(change int, dialed bool) {
 	if dialed {
 		s.dialed.Add(int64(change))
 	}
+	s.live.Add(int64(change))
+}
+
+// report tells that the number of live streams has changed. Of calls that
+// overlap, the last tells the latest number.
+func (s *Set) report() {
 	s.counting.Lock()
 	defer s.counting.Unlock()
-	live := s.live.Add(int64(change))
 	if s.cfg.Changed != nil {
-		s.cfg.Changed(int(live))
+		s.cfg.Changed(s.Live())
 	}
 }
 

@@ -103,6 +103,7 @@ func TestThousandCycles(t *testing.T) {
 		s.Close()
 	}
 	waitLive(t, w.there, 0)
+	w.stopHere()
 	close(changes)
 	n, last := 0, -1
 	for live := range changes {
