@@ -65,9 +65,6 @@ func parseService(name, url string) (service, error) {
 	if err != nil {
 		return service{}, fmt.Errorf("service %s: %w", name, err)
 	}
-	if scheme == "tcp" {
-		return service{}, fmt.Errorf("service %s: no gateway can reach a tcp service: want rtsp, rtsps, http or https", name)
-	}
 	if strings.HasPrefix(scheme, "rtsp") {
 		scheme = "rtsp" // how the peer reaches the camera is its own business
 	}

@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,15 +17,14 @@ import (
 	"peerway/proxy"
 )
 
-// A Parser makes a Backend of a URL whose scheme is its own. Its errors say
-// what is wrong without repeating the URL, which may hold a password.
+// A Parser makes a Backend of a URL whose scheme is its own, in lower case. Its
+// errors say what is wrong without repeating the URL, which may hold a password.
 type Parser func(raw string) (Backend, error)
 
 // ParseURL makes a Backend of the URL that a person gives to expose a service:
 // http://HOST[:PORT], https://HOST[:PORT], https+insecure://HOST[:PORT] (any
-// certificate will do), tcp://HOST:PORT, or a scheme that more has a parser for.
-// The scheme that it returns is what gateways are told: "http", "https", "tcp"
-// or one of more's. Errors never repeat the URL.
+// certificate will do), or a scheme that more has a parser for. The scheme that
+// it returns is "http", "https" or one of more's. Errors never repeat the URL.
 func ParseURL(raw string, more map[string]Parser) (_ Backend, scheme string, err error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
@@ -31,18 +32,17 @@ func ParseURL(raw string, more map[string]Parser) (_ Backend, scheme string, err
 	}
 	scheme = strings.ToLower(scheme)
 	if parse, ok := more[scheme]; ok {
-		b, err := parse(raw)
+		b, err := parse(scheme + "://" + rest)
 		return b, scheme, err
 	}
-	port := ""
+	port := "443"
 	switch scheme {
 	case "http":
 		port = "80"
 	case "https", "https+insecure":
-		port = "443"
-	case "tcp":
 	default:
-		return nil, "", fmt.Errorf("unknown scheme: want http, https, https+insecure, tcp%s", names(more))
+		known := append([]string{"http", "https", "https+insecure"}, slices.Sorted(maps.Keys(more))...)
+		return nil, "", fmt.Errorf("unknown scheme: want %s", strings.Join(known, ", "))
 	}
 	addr, err := parseAddress(rest, port)
 	if err != nil {
@@ -61,17 +61,7 @@ func ParseURL(raw string, more map[string]Parser) (_ Backend, scheme string, err
 	return b, scheme, nil
 }
 
-// names lists the schemes of more for an error.
-func names(more map[string]Parser) string {
-	var s strings.Builder
-	for scheme := range more {
-		s.WriteString(", " + scheme)
-	}
-	return s.String()
-}
-
-// parseAddress returns HOST:PORT of a URL without its scheme. No default port
-// means that one must be given.
+// parseAddress returns HOST:PORT of a URL without its scheme.
 func parseAddress(rest, defaultPort string) (string, error) {
 	u, err := url.Parse("//" + rest)
 	switch {
@@ -86,7 +76,7 @@ func parseAddress(rest, defaultPort string) (string, error) {
 	}
 	port := cmp.Or(u.Port(), defaultPort)
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", errors.New("the port is missing or not a number from 1 to 65535")
+		return "", errors.New("the port is not a number from 1 to 65535")
 	}
 	return net.JoinHostPort(u.Hostname(), port), nil
 }

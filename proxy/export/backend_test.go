@@ -16,15 +16,21 @@ import (
 )
 
 func TestParseURL(t *testing.T) {
-	more := map[string]export.Parser{"rtsp": func(string) (export.Backend, error) { return new(recorder), nil }}
+	more := map[string]export.Parser{"zip": nil, "rtsp": func(raw string) (export.Backend, error) {
+		if !strings.HasPrefix(raw, "rtsp://admin:Secret@") {
+			t.Errorf("the parser is given %q", raw)
+		}
+		return new(recorder), nil
+	}}
 	good := map[string]string{
 		"http://192.168.1.9":            "http",
 		"http://192.168.1.9:8080/":      "http",
 		"HTTP://nas.lan":                "http",
 		"https://nas.lan":               "https",
 		"https+insecure://nas.lan:8443": "https",
-		"tcp://[fe80::1]:22":            "tcp",
-		"rtsp://admin:secret@cam/1":     "rtsp",
+		"http://[fe80::1]:22":           "http",
+		"rtsp://admin:Secret@cam/1":     "rtsp",
+		"RTSP://admin:Secret@cam/1":     "rtsp",
 	}
 	for raw, want := range good {
 		if b, scheme, err := export.ParseURL(raw, more); scheme != want || b == nil || err != nil {
@@ -34,12 +40,12 @@ func TestParseURL(t *testing.T) {
 	bad := map[string]string{
 		"":                           "not a URL",
 		"192.168.1.9:80":             "not a URL",
-		"ftp://host":                 "want http, https, https+insecure, tcp, rtsp",
-		"tcp://host":                 "port is missing",
+		"ftp://host":                 "want http, https, https+insecure, rtsp, zip",
+		"tcp://host:22":              "unknown scheme", // no gateway could reach it
 		"http://":                    "host is missing",
 		"http://:80":                 "host is missing",
-		"http://host:0":              "port is missing or not",
-		"http://host:65536":          "port is missing or not",
+		"http://host:0":              "port is not",
+		"http://host:65536":          "port is not",
 		"http://host:secret":         "malformed",
 		"http://u:secret@host":       "user name and password",
 		"http://u:sec%zzret@host":    "malformed",
@@ -58,12 +64,12 @@ func TestParseURL(t *testing.T) {
 }
 
 func FuzzParseURL(f *testing.F) {
-	for _, raw := range []string{"http://host:80", "https+insecure://[::1]", "tcp://a:1", "http://u:p@h", "://", "http://%zz"} {
+	for _, raw := range []string{"http://host:80", "https+insecure://[::1]", "http://u:p@h", "://", "http://%zz"} {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		b, scheme, err := export.ParseURL(raw, nil)
-		if err == nil && (b == nil || scheme != "http" && scheme != "https" && scheme != "tcp") {
+		if err == nil && (b == nil || scheme != "http" && scheme != "https") {
 			t.Errorf("ParseURL(%q) = %v, %q", raw, b, scheme)
 		}
 	})
@@ -121,7 +127,7 @@ func TestDialInWords(t *testing.T) {
 // An address that drops every packet: a listener whose queue is full.
 func TestDialBlackHole(t *testing.T) {
 	addr := blackHoleAddr(t)
-	e := exporter(t, "tcp://"+addr)
+	e := exporter(t, "http://"+addr)
 	e.DialTimeout = 200 * time.Millisecond
 	_, in, done := open(t, t.Context(), e, "web")
 	<-done

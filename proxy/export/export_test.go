@@ -110,7 +110,7 @@ func realServer(t *testing.T) (url string, conns <-chan *net.TCPConn) {
 		}
 	}()
 	t.Cleanup(func() { ln.Close(); <-done })
-	return "tcp://" + ln.Addr().String(), accepted
+	return "http://" + ln.Addr().String(), accepted
 }
 
 func backend(t *testing.T, url string) export.Backend {
