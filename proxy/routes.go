@@ -17,7 +17,7 @@ const (
 // An Entry is a service that a peer offers.
 type Entry struct {
 	Name   string
-	Scheme string // "rtsp", "http", "https" or "tcp"
+	Scheme string // "rtsp", "http" or "https"
 }
 
 // A Route is a service that can be named here.
@@ -34,6 +34,7 @@ type Route struct {
 type Routes struct {
 	mu    sync.RWMutex
 	peers map[string]peer
+	cut   bool // see SetCut
 }
 
 type peer struct {
@@ -70,6 +71,14 @@ func (r *Routes) RemovePeer(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.peers, strings.ToLower(name))
+}
+
+// SetCut says whether this process has no connection to the signal server. Then
+// nobody knows whether a peer is offline, and errors do not say so.
+func (r *Routes) SetCut(cut bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cut = cut
 }
 
 // List returns every route, ordered by peer and service.
@@ -151,6 +160,12 @@ func (r *Routes) find(target Target) (Target, string, error) {
 	}
 	scheme, ok := p.services[target.Service]
 	switch {
+	case !p.online && r.cut:
+		return target, scheme, &Error{
+			Code: CodeNoPath, Hop: HopSignal, Target: target,
+			Reason: "this gateway has no connection to the signal server, which introduces the two",
+			Fix:    "check this machine's network; the gateway keeps trying",
+		}
 	case !p.online:
 		return target, scheme, &Error{
 			Code: CodePeerOffline, Hop: HopSignal, Target: target,

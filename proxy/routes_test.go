@@ -135,6 +135,12 @@ func TestRoutesFollowPresence(t *testing.T) {
 	if e, ok := errors.AsType[*proxy.Error](err); !ok || e.Code != proxy.CodePeerOffline {
 		t.Errorf("Lookup(web) of an offline peer = %v", err)
 	}
+	r.SetCut(true)
+	_, _, err = r.Lookup("web")
+	if e, ok := errors.AsType[*proxy.Error](err); !ok || e.Code != proxy.CodeNoPath || !strings.Contains(e.Reason, "no connection to the signal server") {
+		t.Errorf("Lookup(web) without a signal server = %v", err)
+	}
+	r.SetCut(false)
 	r.SetPeer("home", true, []proxy.Entry{{"web2", "http"}})
 	if target, _, err := r.Lookup("web2"); err != nil {
 		t.Errorf("Lookup(web2) = %v, %v", target, err)

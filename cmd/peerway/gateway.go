@@ -44,6 +44,7 @@ func newGateway(at listen, names *book, reach proxy.Dialer, tunnels func() []str
 		book: names, told: told, tunnel: tunnels, log: log,
 		known: make(map[string]bool), fading: make(map[string]bool), wake: make(chan struct{}, 1),
 	}
+	g.routes.SetCut(true)
 	for _, name := range names.names() { // known, if not yet reachable
 		g.routes.SetPeer(name, false, nil)
 	}
@@ -101,6 +102,14 @@ func (g *gateway) presence(name string, p signal.Presence) {
 	if p.Online {
 		g.tell(name, p.Services)
 	}
+}
+
+// forget takes away a peer that has another name now.
+func (g *gateway) forget(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.fading, name)
+	g.routes.RemovePeer(name)
 }
 
 // tell tells where each service is that was not told of yet.

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"peerway/cmd/peerway/state"
 	"peerway/proxy"
 	"peerway/signal"
+	"peerway/signal/client"
 )
 
 // A peer that loses the signal server while its tunnel is up can still be
@@ -33,6 +36,7 @@ func TestPeerFades(t *testing.T) {
 			return e == nil || e.Code != proxy.CodePeerOffline
 		}
 
+		g.routes.SetCut(false)
 		if online() {
 			t.Error("a peer that was never seen is online")
 		}
@@ -73,6 +77,40 @@ func TestPeerFades(t *testing.T) {
 		cancel()
 		settling.Wait()
 	})
+}
+
+// What the viewers of a gateway are told of a peer: that nothing is known before
+// the signal server is reached, and not its old name after it has paired anew.
+func TestViewersAreToldWhatIsKnown(t *testing.T) {
+	dir, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	id := signal.NewIdentity().PeerID()
+	if err := dir.SavePeers([]state.Peer{{ID: id, Name: "home"}}); err != nil {
+		t.Fatal(err)
+	}
+	at := defaultListen()
+	n, err := newNode(nodeConfig{dir: dir, gateway: &at, log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func(want string) {
+		t.Helper()
+		if _, _, err := n.gateway.routes.Lookup("home/cam"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("said %v, want %q", err, want)
+		}
+	}
+	said("no connection to the signal server")
+	events{n}.Connected(client.Info{Name: "laptop"})
+	said("is offline")
+	events{n}.Disconnected(nil)
+	said("no connection to the signal server")
+	if err := n.admit(client.Paired{Peer: id, Name: "house"}); err != nil {
+		t.Fatal(err)
+	}
+	said("there is no peer")
 }
 
 func TestLocalURL(t *testing.T) {

@@ -189,9 +189,13 @@ func (n *node) offerCode(ctx context.Context) error {
 
 // admit lets a peer in from now on.
 func (n *node) admit(p client.Paired) error {
+	before, again := n.book.name(p.Peer)
 	name, err := n.book.add(p.Peer, p.Name)
 	if err != nil {
 		return err
+	}
+	if again && before != name && n.gateway != nil {
+		n.gateway.forget(before)
 	}
 	n.log.Info("paired with a peer", "peer", name)
 	n.uplink.client().Announce(offered(n.cfg.services), n.book.ids())
@@ -281,6 +285,9 @@ func (e events) Presence(p signal.Presence) {
 // Connected implements [client.Handler].
 func (e events) Connected(info client.Info) {
 	e.uplink.up.Store(true)
+	if e.gateway != nil {
+		e.gateway.routes.SetCut(false)
+	}
 	e.tunnels.Connected(info.Server)
 	e.mu.Lock()
 	e.name = info.Name
@@ -296,6 +303,9 @@ func (e events) Connected(info client.Info) {
 // Disconnected implements [client.Handler].
 func (e events) Disconnected(error) {
 	e.uplink.up.Store(false)
+	if e.gateway != nil {
+		e.gateway.routes.SetCut(true)
+	}
 	e.tunnels.Disconnected()
 }
 
