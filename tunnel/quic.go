@@ -28,10 +28,10 @@ const (
 	quicIdle    = 15 * time.Second // of silence after which a connection is lost
 	keepAlive   = 5 * time.Second
 
-	// packetSize is the UDP payload of every packet. It fits a path of 1280
-	// bytes (IPv6's minimum, WireGuard's and Tailscale's default) with its IPv6
-	// and UDP headers, so that a move to such a path needs no other size.
-	packetSize = 1280 - 40 - 8
+	// packetSize is the UDP payload of a full packet: the most that an Ethernet
+	// carries under IPv6 and UDP headers. Paths that carry less are the path
+	// socket's business, so that a change of path needs no other size.
+	packetSize = 1500 - 40 - 8
 
 	// maxLanes bounds the QUIC streams that a peer may have open: one per live
 	// video and the pool of mixed lanes.
@@ -48,7 +48,7 @@ const (
 
 func quicConfig() *quic.Config {
 	return &quic.Config{
-		HandshakeIdleTimeout:           handshakeIn / 2,
+		HandshakeIdleTimeout:           handshakeIn, // the introduction may take most of that
 		MaxIdleTimeout:                 quicIdle,
 		KeepAlivePeriod:                keepAlive,
 		InitialStreamReceiveWindow:     4 << 20,
@@ -187,6 +187,16 @@ func (c *laneConn) CloseWrite() error { return c.Stream.Close() }
 func (c *laneConn) Reset() {
 	c.CancelRead(0)
 	c.CancelWrite(0)
+}
+
+// unanswered translates why a handshake has failed.
+func unanswered(err error) error {
+	_, silent := errors.AsType[*quic.IdleTimeoutError](err)
+	_, slow := errors.AsType[*quic.HandshakeTimeoutError](err)
+	if silent || slow {
+		return fmt.Errorf("%w: the handshake is not answered", ErrNoPath)
+	}
+	return fmt.Errorf("handshake: %w", err)
 }
 
 // lost translates the end of a QUIC connection.

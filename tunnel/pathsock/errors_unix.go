@@ -23,6 +23,9 @@ func congested(err error) bool {
 // devices and where a packet of the batch is larger than the MTU.
 func segmentRefused(err error) bool { return oneOf(err, syscall.EIO, syscall.EINVAL) }
 
+// tooLarge reports whether a packet was larger than the path is known to carry.
+func tooLarge(err error) bool { return oneOf(err, syscall.EMSGSIZE) }
+
 func oneOf(err error, codes ...syscall.Errno) bool {
 	for _, code := range codes {
 		if errors.Is(err, code) {

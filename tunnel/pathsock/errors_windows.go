@@ -21,6 +21,9 @@ func congested(err error) bool {
 // segmentRefused is false: batches are not sent here.
 func segmentRefused(error) bool { return false }
 
+// tooLarge reports whether a packet was larger than the path is known to carry.
+func tooLarge(err error) bool { return oneOf(err, windows.WSAEMSGSIZE) }
+
 func oneOf(err error, codes ...error) bool {
 	for _, code := range codes {
 		if errors.Is(err, code) {

@@ -45,7 +45,10 @@ type Peer struct {
 	addr   *net.UDPAddr
 
 	route       atomic.Pointer[Route]
-	unsegmented atomic.Bool // the direct path refuses UDP_SEGMENT
+	unsegmented atomic.Bool           // the direct path refuses UDP_SEGMENT
+	width       atomic.Pointer[width] // of the direct path; nil if there never was one
+	numbered    atomic.Uint32         // packets that were sent in parts
+	parts       parts                 // belongs to the goroutine that reads
 	closed      atomic.Bool
 	queued      int // packets in the socket's queue, guarded by its lock
 
@@ -82,6 +85,9 @@ func (p *Peer) Addr() *net.UDPAddr { return p.addr }
 func (p *Peer) SetRoute(r Route) {
 	if r.Direct.IsValid() {
 		r.Direct = unmap(r.Direct)
+	}
+	if w := p.width.Load(); r.Direct.IsValid() && (w == nil || w.path != r.Direct) {
+		p.width.Store(newWidth(r.Direct)) // before the route: write looks for it
 	}
 	if old := p.route.Swap(&r); old.Direct != r.Direct {
 		p.unsegmented.Store(false)

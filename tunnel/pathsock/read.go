@@ -137,7 +137,7 @@ func (s *Socket) account(received []datagram) {
 	for i := range received {
 		d := &received[i]
 		d.peer = s.tables.source(d.from)
-		if d.peer == nil || !isQUIC(d.data) {
+		if d.peer == nil || !isQUIC(d.data) && !isPart(d.data) {
 			continue
 		}
 		heard := &d.peer.received
@@ -160,7 +160,12 @@ func (s *Socket) handOverReceived(ms []ipv4.Message) (n int) {
 		packet := d.cut()
 		switch {
 		case !isQUIC(packet):
-			if s.stun != nil {
+			if d.peer != nil && isPath(packet) {
+				whole := s.hearPath(d.peer, packet, d.from)
+				if whole != nil && put(&ms[n], whole, d.peer, d.ecn) {
+					n++
+				}
+			} else if s.stun != nil {
 				s.stun(packet, d.from)
 			}
 		case d.peer == nil:
@@ -198,6 +203,14 @@ func put(m *ipv4.Message, packet []byte, from *Peer, ecn byte) bool {
 	m.Flags = 0
 	return true
 }
+
+// isPath reports whether packet is about the path itself.
+func isPath(packet []byte) bool {
+	return len(packet) > 0 && packet[0] >= typeProbe && packet[0] <= typePart
+}
+
+// isPart reports whether packet is a part of one of QUIC.
+func isPart(packet []byte) bool { return len(packet) > 0 && packet[0] == typePart }
 
 // isQUIC tells QUIC from STUN: the first two bits of a QUIC packet are not
 // both zero (RFC 9443).

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 )
 
 // control is what QUIC asks for beside the packets, in control messages.
@@ -61,13 +62,20 @@ func (p *Peer) write(b []byte, c control) error {
 // writeDirect sends b to the peer's real address, in one system call if it
 // can. What is refused there goes over the relay, unless all of it does anyway.
 func (p *Peer) writeDirect(b []byte, c control, route *Route) error {
-	p.sent.sentDirect.Store(p.socket.now())
+	now := p.socket.now()
+	p.sent.sentDirect.Store(now)
+	if large(b, c) && !p.wide(now) {
+		return p.writeNarrow(b, c, route)
+	}
 	if c.segment == 0 || !p.unsegmented.Load() {
 		err := p.socket.send(b, c, route.Direct)
 		switch {
 		case err == nil:
 			p.sent.direct.Add(uint64(count(b, c.segment)))
 			return nil
+		case tooLarge(err) && large(b, c):
+			p.width.Load().refused()
+			return p.writeNarrow(b, c, route)
 		case c.segment == 0 || !segmentRefused(err):
 			return p.refused(err, b, c.segment, route)
 		}
@@ -76,7 +84,12 @@ func (p *Peer) writeDirect(b []byte, c control, route *Route) error {
 	}
 	for len(b) > 0 {
 		n := min(len(b), c.segment)
-		if err := p.socket.send(b[:n], control{ecn: c.ecn}, route.Direct); err == nil {
+		err := p.socket.send(b[:n], control{ecn: c.ecn}, route.Direct)
+		if tooLarge(err) && large(b[:n], control{}) {
+			p.width.Load().refused()
+			return p.writeNarrow(b, c, route)
+		}
+		if err == nil {
 			p.sent.direct.Add(1)
 		} else if err := p.refused(err, b[:n], 0, route); err != nil {
 			return err
@@ -84,6 +97,34 @@ func (p *Peer) writeDirect(b []byte, c control, route *Route) error {
 		b = b[n:]
 	}
 	return nil
+}
+
+// wide reports whether the direct path carries the largest packets, and asks it
+// when it is time to.
+func (p *Peer) wide(now int64) bool {
+	w := p.width.Load()
+	wide, probe := w.look(time.Duration(now))
+	if probe != 0 {
+		p.socket.sendProbe(probe, w.path)
+	}
+	return wide
+}
+
+// writeNarrow is writeDirect for packets that may not fit.
+func (p *Peer) writeNarrow(b []byte, c control, route *Route) error {
+	if err := p.writeParts(b, c, route.Direct); err != nil {
+		return p.refused(err, b, c.segment, route)
+	}
+	return nil
+}
+
+// large reports whether packets of b are too large for a narrow path.
+func large(b []byte, c control) bool {
+	size := len(b)
+	if c.segment > 0 {
+		size = c.segment
+	}
+	return size > narrowSize && size <= maxPacket
 }
 
 // refused deals with packets that could not be sent directly. It returns err

@@ -1,0 +1,132 @@
+package pathsock
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A direct path may be narrower than the packets of QUIC, which chose their
+// size when the relay carried them. So each path is narrow until a probe of the
+// largest size was answered on it, and again when probes are not answered any
+// more. Packets that may not fit a narrow path cross it in two parts. QUIC
+// notices none of this.
+const (
+	// wideSize is the largest packet of QUIC here: the most that an Ethernet
+	// carries under IPv6 and UDP headers. A path that carries it is wide.
+	wideSize = 1500 - 40 - 8
+
+	// narrowSize fits every path: IPv6 needs 1280 bytes (RFC 8200 section 5).
+	narrowSize = 1280 - 40 - 8
+)
+
+// The first byte of what paths say to each other, between those of STUN and
+// ZRTP (RFC 9443 section 2).
+const (
+	typeProbe byte = 4 // nonce, padding to wideSize: does this arrive?
+	typeEcho  byte = 5 // nonce: it does
+	typePart  byte = 6 // one of the two parts of a packet; see parts.go
+)
+
+const probeHeader = 1 + 8
+
+// A width knows whether one direct path is wide. It asks only while packets are
+// written, so an idle path is silent.
+type width struct {
+	path netip.AddrPort
+
+	mu         sync.Mutex
+	wide       bool
+	nonce      uint64        // all probes on this path carry it; unguessable
+	sent       int           // probes since the last answer
+	firstAt    time.Duration // the first of those
+	sentAt     time.Duration // the last of those
+	answeredAt time.Duration
+}
+
+const (
+	askEvery     = 50 * time.Millisecond // while narrow, for askOften probes; and when wide is in doubt
+	askOften     = 10
+	askSeldom    = 5 * time.Second
+	confirmEvery = 500 * time.Millisecond // while wide
+
+	// A wide path is narrow after two probes without an answer, or after one
+	// when packets have become so rare that a second was not sent: QUIC slows
+	// down when nothing arrives. To be wrong costs little.
+	narrowAfter     = 300 * time.Millisecond
+	narrowAfterRare = 700 * time.Millisecond
+)
+
+func newWidth(path netip.AddrPort) *width { return &width{path: path, nonce: rand.Uint64()} }
+
+// look is called before a write at now. It reports whether the path is wide,
+// and returns the nonce of a probe to be sent, or 0.
+func (w *width) look(now time.Duration) (wide bool, probe uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	silence := now - w.firstAt
+	if w.wide && (w.sent > 1 && silence > narrowAfter || w.sent > 0 && silence > narrowAfterRare) {
+		w.wide, w.sent = false, 0
+	}
+	every := askEvery
+	if !w.wide && w.sent >= askOften {
+		every = askSeldom
+	}
+	if w.sent > 0 && now-w.sentAt < every || w.wide && now-w.answeredAt < confirmEvery {
+		return w.wide, 0
+	}
+	if w.sent == 0 {
+		w.firstAt = now
+	}
+	w.sent++
+	w.sentAt = now
+	return w.wide, w.nonce
+}
+
+// answered is called when an echo came at now.
+func (w *width) answered(from netip.AddrPort, nonce uint64, now time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if from == w.path && nonce == w.nonce {
+		w.wide, w.sent, w.answeredAt = true, 0, now
+	}
+}
+
+// refused is called when the kernel says that a packet is too large.
+func (w *width) refused() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wide = false
+}
+
+// sendProbe asks whether the largest packet passes.
+func (s *Socket) sendProbe(nonce uint64, to netip.AddrPort) {
+	var p [wideSize]byte
+	p[0] = typeProbe
+	binary.BigEndian.PutUint64(p[1:], nonce)
+	s.send(p[:], control{}, to) // an error is a lost probe
+}
+
+// hearPath takes what is neither QUIC nor STUN from an authenticated source. It
+// returns a packet of QUIC if one is complete now.
+func (s *Socket) hearPath(p *Peer, packet []byte, from netip.AddrPort) (whole []byte) {
+	if len(packet) < probeHeader && packet[0] != typePart {
+		return nil
+	}
+	switch packet[0] {
+	case typeProbe:
+		var echo [probeHeader]byte
+		copy(echo[1:], packet[1:])
+		echo[0] = typeEcho
+		s.send(echo[:], control{}, from) // an error is a lost echo
+	case typeEcho:
+		if w := p.width.Load(); w != nil {
+			w.answered(from, binary.BigEndian.Uint64(packet[1:]), time.Duration(s.now()))
+		}
+	case typePart:
+		return p.parts.join(packet)
+	}
+	return nil
+}

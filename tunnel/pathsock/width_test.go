@@ -1,0 +1,108 @@
+package pathsock
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+var somePath = netip.MustParseAddrPort("203.0.113.1:5000")
+
+func TestWidth(t *testing.T) {
+	const ms = time.Millisecond
+	w := newWidth(somePath)
+	asked := 0
+	look := func(now time.Duration, want bool) {
+		t.Helper()
+		wide, probe := w.look(now)
+		if wide != want {
+			t.Errorf("at %v wide is %v, want %v", now, wide, want)
+		}
+		if probe != 0 {
+			asked++
+		}
+	}
+	wantAsked := func(want int) {
+		t.Helper()
+		if asked != want {
+			t.Errorf("%d probes, want %d", asked, want)
+		}
+	}
+	look(1000*ms, false) // a new path is narrow, and asked at once
+	wantAsked(1)
+	look(1020*ms, false) // not again so soon
+	wantAsked(1)
+	for now := 1050 * ms; now < 4000*ms; now += 10 * ms {
+		look(now, false)
+	}
+	wantAsked(askOften) // then seldom
+	look(1450*ms+askSeldom, false)
+	wantAsked(askOften + 1)
+
+	w.answered(somePath, w.nonce+1, 7000*ms)
+	look(7000*ms, false) // somebody else's echo
+	w.answered(netip.MustParseAddrPort("203.0.113.2:5000"), w.nonce, 7000*ms)
+	look(7000*ms, false)
+	w.answered(somePath, w.nonce, 7000*ms)
+	look(7001*ms, true)
+
+	asked = 0 // a path that stops answering is narrow again
+	for now := 7010 * ms; now <= 7800*ms; now += 10 * ms {
+		look(now, true)
+	}
+	wantAsked(7) // after half a second, then often
+	look(7810*ms, false)
+
+	w.answered(somePath, w.nonce, 8000*ms) // the same with rare packets
+	look(8600*ms, true)
+	look(9400*ms, false)
+
+	w.answered(somePath, w.nonce, 20000*ms) // an idle path stays what it was
+	look(60*time.Minute, true)
+	w.refused()
+	look(60*time.Minute+ms, false)
+}
+
+func TestParts(t *testing.T) {
+	var q parts
+	packet := bytes.Repeat([]byte{0x40}, 1452)
+	part := func(which byte, number uint16, payload []byte) []byte {
+		return append([]byte{typePart, which, byte(number >> 8), byte(number)}, payload...)
+	}
+	first, second := part(0, 7, packet[:726]), part(1, 7, packet[726:])
+	for name, order := range map[string][2][]byte{"in order": {first, second}, "reordered": {second, first}} {
+		if whole := q.join(order[0]); whole != nil {
+			t.Errorf("%s: one part makes %d bytes", name, len(whole))
+		}
+		if whole := q.join(order[1]); !bytes.Equal(whole, packet) {
+			t.Errorf("%s: %d bytes, want the packet", name, len(whole))
+		}
+	}
+	q.join(first) // its other part is lost, and the slot goes to another packet
+	if whole := q.join(part(1, 7+partSlots, packet[726:])); whole != nil {
+		t.Error("parts of two packets were joined")
+	}
+	for _, bad := range [][]byte{
+		{typePart}, part(0, 1, nil), part(2, 1, packet[:10]), part(0, 1, bytes.Repeat([]byte{1}, maxPart+1)),
+	} {
+		if q.join(bad) != nil {
+			t.Errorf("join(%d bytes) made a packet", len(bad))
+		}
+	}
+	q.join(part(0, 9, []byte{0, 0})) // what is not QUIC when joined
+	if whole := q.join(part(1, 9, []byte{0, 0})); whole != nil {
+		t.Error("parts made something that is not QUIC")
+	}
+}
+
+func FuzzParts(f *testing.F) {
+	f.Add([]byte{typePart, 0, 0, 1, 0x40}, []byte{typePart, 1, 0, 1, 0x40})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		var q parts
+		q.join(a)
+		if whole := q.join(b); len(whole) > len(a)+len(b) || len(whole) > maxPacket+1 {
+			t.Errorf("%d and %d bytes make %d", len(a), len(b), len(whole))
+		}
+	})
+}
