@@ -263,16 +263,12 @@ func (m *Manager) session(ctx context.Context, peer signal.PeerID) (*session, er
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case <-s.ready:
+		again, err := s.await(ctx)
+		switch {
+		case err == nil:
 			return s, nil
-		case <-s.retired:
-			if errors.Is(s.end(), errSuperseded) || errors.Is(s.end(), errReplaced) {
-				continue // there is a newer one
-			}
-			return nil, s.end()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		case !again:
+			return nil, err
 		}
 	}
 }

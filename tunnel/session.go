@@ -108,8 +108,25 @@ func (r relayed) WritePacket(p []byte) error { return r.signal.Relay(r.session, 
 // cancel ends the session. It does not wait.
 func (s *session) cancel(cause error) { s.stop(cause) }
 
-// end returns why the session ended; retired is closed.
-func (s *session) end() error { return s.err }
+// await waits until the session is up. If it will not be, again says whether
+// another one may: there is a newer one, or this one was up and has ended since
+// it was found.
+func (s *session) await(ctx context.Context) (again bool, err error) {
+	select {
+	case <-s.ready:
+		return false, nil
+	case <-s.retired:
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	select {
+	case <-s.ready:
+		again = true
+	default:
+		again = errors.Is(s.err, errSuperseded) || errors.Is(s.err, errReplaced)
+	}
+	return again, s.err
+}
 
 // receive takes a message of the peer. It never blocks.
 func (s *session) receive(msg message) {
@@ -122,7 +139,9 @@ func (s *session) receive(msg message) {
 // offer hands over a connection that the peer has opened. It reports false if
 // the session does not want it.
 func (s *session) offer(conn *quic.Conn) bool {
-	if s.role != answering {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.role != answering || s.idle.phase == over { // over: nobody would close it
 		return false
 	}
 	select {
@@ -185,7 +204,7 @@ func (s *session) serve(ctx context.Context) error {
 	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
 
 	s.conn, s.started = conn, time.Now()
-	s.control = newControl()
+	s.control = newControl(func() { s.cancel(fmt.Errorf("%w: it takes no messages", errBroken)) })
 	s.lanes = lane.New(lane.Config{
 		Open:    s.openLane,
 		Handle:  func(st *lane.Stream) { s.m.cfg.Handle(ctx, &Incoming{Stream: st, Peer: s.peer}) },
@@ -247,10 +266,7 @@ func (s *session) connect(ctx context.Context, introduced <-chan error) (*quic.C
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
-	if _, ok := errors.AsType[*quic.HandshakeTimeoutError](err); ok {
-		return nil, fmt.Errorf("%w: the handshake is not answered", ErrNoPath)
-	}
-	return nil, fmt.Errorf("handshake: %w", err)
+	return nil, unanswered(err)
 }
 
 // dial opens a stream, or waits while the two ends settle whether the tunnel
@@ -282,7 +298,11 @@ func (s *session) dial(ctx context.Context, h lane.Header) (*lane.Stream, error)
 		s.opening--
 		s.mu.Unlock()
 	}()
-	return s.lanes.Dial(ctx, h)
+	stream, err := s.lanes.Dial(ctx, h)
+	if err != nil && s.conn.Context().Err() != nil { // keep has not seen it yet
+		err = fmt.Errorf("%w: %w", lane.ErrClosed, lost(err))
+	}
+	return stream, err
 }
 
 // wake makes keep look at the number of streams.

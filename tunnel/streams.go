@@ -92,24 +92,28 @@ func (s *session) openControl(ctx context.Context) error {
 // A control carries messages to and from the peer once there is a tunnel:
 // exactly once and in order, or the session ends.
 type control struct {
-	out  chan message
-	idle chan message // of the kinds idle…
+	out   chan message
+	idle  chan message // of the kinds idle…
+	stuck func()       // called when out is full
 }
 
 // outgoing is how many messages may wait for the control stream. No honest
 // sequence of events has more than a few under way.
 const outgoing = 64
 
-func newControl() *control {
-	return &control{out: make(chan message, outgoing), idle: make(chan message, 4)}
+// newControl returns a control that calls stuck, which must not block, when the
+// peer takes no messages.
+func newControl(stuck func()) *control {
+	return &control{out: make(chan message, outgoing), idle: make(chan message, 4), stuck: stuck}
 }
 
-// send queues msg. It never blocks: a control stream that does not move is
-// about to be lost, and with it all that waits.
+// send queues msg. It never blocks: when the queue is full the tunnel ends, for
+// no message may be lost on one that goes on.
 func (c *control) send(msg message) {
 	select {
 	case c.out <- msg:
 	default:
+		c.stuck()
 	}
 }
 

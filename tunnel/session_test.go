@@ -1,0 +1,121 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/apernet/quic-go"
+
+	"peerway/signal"
+	"peerway/tunnel/lane"
+)
+
+// up returns the tunnel of e, which has one peer.
+func (e *end) up(t testing.TB) *session {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, sl := range e.peers {
+		if sl.up != nil {
+			return sl.up
+		}
+	}
+	t.Fatal("there is no tunnel")
+	return nil
+}
+
+// TestUnansweredHandshake: a peer that was told and does not answer is one that
+// no packet gets through to, and has the whole time for it.
+func TestUnansweredHandshake(t *testing.T) {
+	for _, err := range []error{&quic.IdleTimeoutError{}, &quic.HandshakeTimeoutError{}} {
+		if got := unanswered(err); !errors.Is(got, ErrNoPath) {
+			t.Errorf("unanswered(%T) = %v, want %v", err, got, ErrNoPath)
+		}
+	}
+	if got := unanswered(io.EOF); errors.Is(got, ErrNoPath) {
+		t.Errorf("unanswered(%v) = %v", io.EOF, got)
+	}
+	if got := quicConfig().HandshakeIdleTimeout; got < handshakeIn {
+		t.Errorf("QUIC gives a silent peer up after %v, want %v", got, handshakeIn)
+	}
+}
+
+// TestAwait: whoever finds a tunnel just before it ends goes on to another one.
+func TestAwait(t *testing.T) {
+	for _, test := range []struct {
+		wasUp bool
+		err   error
+		again bool
+	}{
+		{true, errIdle, true},
+		{true, ErrPeerLost, true},
+		{false, errSuperseded, true},
+		{false, signal.ErrOffline, false},
+	} {
+		for range 50 { // select takes either of two channels
+			s := &session{ready: make(chan struct{}), retired: make(chan struct{}), err: test.err}
+			if test.wasUp {
+				close(s.ready)
+			}
+			close(s.retired)
+			if again, err := s.await(t.Context()); err != nil && again != test.again {
+				t.Fatalf("await of a session that was up (%v) and ended with %v: again is %v", test.wasUp, test.err, again)
+			}
+		}
+	}
+}
+
+// TestDialAfterTheConnection opens streams around the moment at which the peer
+// closes the connection: none of them may fail to be opened.
+func TestDialAfterTheConnection(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	for i := range 30 {
+		if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		conn := a.up(t).conn
+		b.up(t).cancel(errReplaced)
+		<-conn.Context().Done()
+		st, err := a.DialContext(t.Context(), b.id, "echo", lane.Dedicated)
+		if err != nil {
+			t.Fatalf("dial %d: %v", i, err)
+		}
+		st.Close()
+	}
+}
+
+// TestLateConnection offers a connection to a session that has ended.
+func TestLateConnection(t *testing.T) {
+	s := newSession(&Manager{life: t.Context(), log: New(Config{}).log}, signal.PeerID{}, 1, answering)
+	if !s.offer(nil) {
+		t.Error("a session that waits for a connection does not take it")
+	}
+	<-s.conns
+	s.m.peers = map[signal.PeerID]*slot{}
+	s.retire(ErrNoPath)
+	if s.offer(nil) {
+		t.Error("a connection that nobody will close was taken")
+	}
+}
+
+// TestControlThatDoesNotMove ends the tunnel when a message would be lost.
+func TestControlThatDoesNotMove(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	s := a.up(t)
+	c := newControl(s.control.stuck) // whose messages nobody takes
+	for range outgoing {
+		c.send(message{Kind: idleAsk})
+	}
+	if err := s.life.Err(); err != nil {
+		t.Fatalf("the tunnel has ended while there was room: %v", err)
+	}
+	c.send(message{Kind: idleAsk})
+	<-s.retired
+	if !errors.Is(s.err, errBroken) {
+		t.Errorf("the tunnel ended with %v, want %v", s.err, errBroken)
+	}
+}
