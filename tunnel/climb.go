@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,9 +21,11 @@ type climber struct {
 	ctx     context.Context // of this one climb
 	out     chan message    // to be sealed and sent through the signal server
 
-	number    uint32         // of the newest attempt
-	trying    *punch.Attempt // not yet selected; nil if there is none
-	chosen    *punch.Attempt // carries the direct path; nil if there is none
+	number    uint32           // of the newest attempt
+	asked     pace             // attempts that the peer has asked for
+	sources   []netip.AddrPort // that count as the peer's, the newest last
+	trying    *punch.Attempt   // not yet selected; nil if there is none
+	chosen    *punch.Attempt   // carries the direct path; nil if there is none
 	mapped    chan netip.AddrPort
 	offlineAt time.Time      // since when the peer is known to be offline; zero: it is not
 	asking    sync.WaitGroup // STUN queries
@@ -149,7 +152,7 @@ func (c *climber) hear(msg message) error {
 	case refuse:
 		return fmt.Errorf("%w: %s", ErrRefused, printable(msg.Reason))
 	case offer, punchOffer:
-		if c.s.role != answering || msg.Punch == nil {
+		if c.s.role != answering || msg.Punch == nil || !c.asked.allow(time.Now()) {
 			return nil
 		}
 		c.number = msg.Attempt
@@ -171,7 +174,7 @@ func (c *climber) hear(msg message) error {
 			}
 		}
 	case punchWish:
-		if c.s.role == dialing && c.trying == nil {
+		if c.s.role == dialing && c.trying == nil && c.asked.allow(time.Now()) {
 			c.number++
 			c.begin(punchOffer)
 		}
@@ -221,13 +224,50 @@ func (c *climber) kept(event punch.Event, _ bool) {
 }
 
 func (c *climber) up(e punch.Selected) {
-	c.s.route.Authenticate(e.Remote)
+	c.authenticate(e.Remote)
 	c.apply(c.machine.DirectUp(time.Now(), e.Remote, e.RTT))
 	select { // the machine trusts the path when a packet of QUIC has come over it
 	case <-c.s.ready:
 		c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance})
 	default:
 	}
+}
+
+// maxSources bounds the addresses that count as the peer's at once. Those that
+// it has left stay a while for what is still on its way from there.
+const maxSources = 8
+
+// authenticate makes source the peer's and forgets the one left longest ago.
+func (c *climber) authenticate(source netip.AddrPort) {
+	c.s.route.Authenticate(source)
+	c.sources = slices.DeleteFunc(c.sources, func(known netip.AddrPort) bool { return known == source })
+	c.sources = append(c.sources, source)
+	if len(c.sources) > maxSources {
+		c.s.route.Forget(c.sources[0])
+		c.sources = slices.Delete(c.sources, 0, 1)
+	}
+}
+
+// Attempts that a peer asks for cost it nothing and this end an ICE agent.
+const (
+	attemptsAtOnce = 8
+	attemptEvery   = time.Second
+)
+
+// A pace lets attemptsAtOnce events pass at once and one every attemptEvery from
+// then on.
+type pace struct{ paidUntil time.Time }
+
+func (p *pace) allow(now time.Time) bool {
+	from := now
+	if p.paidUntil.After(now) {
+		from = p.paidUntil
+	}
+	if from.Sub(now) > (attemptsAtOnce-1)*attemptEvery {
+		return false
+	}
+	p.paidUntil = from.Add(attemptEvery)
+	return true
 }
 
 // apply makes what the path machine has decided true.

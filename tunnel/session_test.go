@@ -1,14 +1,20 @@
 package tunnel
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/apernet/quic-go"
 
 	"peerway/signal"
 	"peerway/tunnel/lane"
+	"peerway/tunnel/path"
+	"peerway/tunnel/punch"
 )
 
 // up returns the tunnel of e, which has one peer.
@@ -117,5 +123,52 @@ func TestControlThatDoesNotMove(t *testing.T) {
 	<-s.retired
 	if !errors.Is(s.err, errBroken) {
 		t.Errorf("the tunnel ended with %v, want %v", s.err, errBroken)
+	}
+}
+
+// TestAttemptsThatThePeerAsksFor are not made faster than they are of use.
+func TestAttemptsThatThePeerAsksFor(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &climber{s: b.up(t), machine: path.New(path.Config{}), ctx: ctx, out: make(chan message, 8), mapped: make(chan netip.AddrPort, 4)}
+	defer c.close()
+	defer cancel()
+	remote := punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}
+	for i := range uint32(50) {
+		c.hear(message{Kind: punchOffer, Attempt: i + 1, Punch: &remote})
+	}
+	if c.number != attemptsAtOnce {
+		t.Errorf("%d attempts, want %d", c.number, attemptsAtOnce)
+	}
+	for i := range 50 {
+		c.up(punch.Selected{Remote: netip.MustParseAddrPort(fmt.Sprintf("192.0.2.1:%d", 1000+i))})
+	}
+	if got := len(c.sources); got != maxSources || c.sources[got-1].Port() != 1049 {
+		t.Errorf("sources = %v, want the last %d", c.sources, maxSources)
+	}
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	now := time.Unix(0, 0)
+	count := func() (n int) {
+		for range 100 {
+			if p.allow(now) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 8}, {999 * time.Millisecond, 0}, {time.Millisecond, 1}, {3 * time.Second, 3}, {time.Hour, 8}} {
+		now = now.Add(step.after)
+		if got := count(); got != step.want {
+			t.Errorf("after another %v: %d, want %d", step.after, got, step.want)
+		}
 	}
 }
