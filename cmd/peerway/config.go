@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -39,6 +42,9 @@ func defaultListen() listen { return listen{http: "127.0.0.1:7480", rtsp: "127.0
 // line, and repeats no URL: they hold passwords.
 func readConfig(path string) (config, error) {
 	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return config{}, fail(exitConfig, "there is no configuration file %s: write one (peerway up --help shows how), or name yours with --config", path)
+	}
 	if err != nil {
 		return config{}, fail(exitConfig, "read the configuration: %w", err)
 	}
@@ -51,6 +57,12 @@ func readConfig(path string) (config, error) {
 		errs[i] = fmt.Errorf("%s:%d: %s", path, m.line, m.text)
 	}
 	return config{}, fail(exitConfig, "%w", errors.Join(errs...))
+}
+
+// readableByOthers reports whether other users can read the file at path.
+func readableByOthers(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows"
 }
 
 // A mistake is something wrong in a configuration file.
@@ -68,6 +80,9 @@ type reader struct {
 // parseConfig reads a configuration and reports every mistake in it.
 func parseConfig(content []byte) (config, []mistake) {
 	var document yaml.Node
+	if len(bytes.TrimSpace(content)) == 0 {
+		return config{}, []mistake{{1, "the file is empty"}}
+	}
 	if err := yaml.Load(content, &document); err != nil {
 		return config{}, []mistake{syntaxMistake(err)}
 	}

@@ -31,7 +31,7 @@ peerway expose printed it pairs first; the pairing is remembered, so that next t
 
 On standard output: "ready NAME" when it is logged in, then a line "service SERVICE PEER URL" for each
 service that can be reached, also for those that come later. Each address takes HTTP and RTSP.`,
-		Args: usage(cobra.MaximumNArgs(1)),
+		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := at.check(); err != nil {
 				return usageError(cmd, err)

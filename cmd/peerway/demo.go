@@ -32,7 +32,7 @@ func (p *program) demo() *cobra.Command {
 talk to each other as if they were on three machines: over real connections, paired with a code.
 
 On standard output: a line "service SERVICE PEER URL" for each thing to open, then "ready".`,
-		Args: usage(cobra.NoArgs),
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := at.check(); err != nil {
 				return usageError(cmd, err)
@@ -56,7 +56,7 @@ const (
 
 func (p *program) runDemo(cmd *cobra.Command, at listen) (err error) {
 	path := p.stateDir
-	if path == "" {
+	if !cmd.Flags().Changed("state") { // $PEERWAY_STATE is for the real ones
 		if path, err = os.MkdirTemp("", "peerway-demo-"); err != nil {
 			return err
 		}

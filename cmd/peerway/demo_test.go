@@ -110,6 +110,7 @@ func countFrames(t *testing.T, url, transport string) {
 func TestDemoIsInterrupted(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
+	t.Setenv("PEERWAY_STATE", filepath.Join(tmp, "real")) // which a demo does not touch
 	for _, after := range []time.Duration{0, 1, 3, 10, 30, 100} {
 		d := runDemo(t, "--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0")
 		<-time.After(after * time.Millisecond)

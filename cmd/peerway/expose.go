@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"strings"
 
@@ -28,7 +29,12 @@ do). User and password of a camera stay here. Each service is tried once before 
 
 On standard output: "ready NAME" when it is logged in, then "pair CODE" with a code that lets one peer
 in within ten minutes. When it is used or too old, the next one follows.`,
-		Args: usage(cobra.MinimumNArgs(1)),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError(cmd, errors.New("nothing to share: want SERVICE=URL, for example cam=rtsp://192.168.1.20:554/stream1"))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			services, err := parseServices(args)
 			if err != nil {

@@ -68,9 +68,19 @@ func (g *gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	settling.Go(func() { g.settle(ctx) })
-	err := g.listener.Run(ctx)
-	if op, ok := errors.AsType[*net.OpError](err); ok && errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%v is in use by another program: end that, or choose another address with --http and --rtsp", op.Addr)
+	return explainListen(g.listener.Run(ctx), "choose another address with --http and --rtsp")
+}
+
+// explainListen tells a person why an address cannot be listened on, and what
+// else to do. Other errors it returns as they are.
+func explainListen(err error, instead string) error {
+	op, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case !ok || op.Op != "listen":
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%v is in use by another program: end that, or %s", op.Addr, instead)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%v is no address of this machine: %s", op.Addr, instead)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	ossignal "os/signal"
 	"syscall"
@@ -34,8 +35,8 @@ func run() int {
 	ossignal.Ignore(syscall.SIGPIPE)
 	err := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	switch {
-	case errors.Is(err, syscall.EPIPE) && ctx.Err() == nil:
-		return exitOther // nobody wants to read more, so nothing is said
+	case nobodyReads(err):
+		return exitOther // so nothing is said
 	case err != nil && !(ctx.Err() != nil && errors.Is(err, context.Cause(ctx))):
 		fmt.Fprintln(os.Stderr, "peerway:", err)
 		return exitCode(err)
@@ -43,6 +44,13 @@ func run() int {
 		return exitInterrupted
 	}
 	return exitOK // also after SIGTERM: a service manager asked, and all went well
+}
+
+// nobodyReads reports whether err is that the reader of the output has left, as in
+// `peerway status | head -1`. That of a connection is another matter.
+func nobodyReads(err error) bool {
+	e, ok := errors.AsType[*fs.PathError](err)
+	return ok && errors.Is(e, syscall.EPIPE)
 }
 
 // execute is the program without the process: all that it touches is an

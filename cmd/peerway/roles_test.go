@@ -315,5 +315,5 @@ func TestBusyAddress(t *testing.T) {
 	if got := busy.ends(); got != exitOther {
 		t.Errorf("a taken address exits with %d", got)
 	}
-	busy.complains("address already in use")
+	busy.complains("127.0.0.1:" + u.Port() + " is in use by another program: end that, or choose another address with --listen")
 }

@@ -110,14 +110,16 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		guess = ", did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return usageError(cmd, fmt.Errorf("unknown command %q%s", args[0], guess))
+	name, _, _ := strings.Cut(args[0], "=") // of a service, if expose was forgotten: its URL may hold a password
+	return usageError(cmd, fmt.Errorf("unknown command %q%s", name, guess))
 }
 
-// usage makes the errors of an argument check errors of usage.
-func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+// atMost is the check of a command that takes up to n arguments. It does not
+// repeat what there is too much: it may hold a password.
+func atMost(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError(cmd, err)
+		if len(args) > n {
+			return usageError(cmd, fmt.Errorf("accepts at most %d arguments, received %d", n, len(args)))
 		}
 		return nil
 	}
@@ -132,7 +134,7 @@ func (p *program) version() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  usage(cobra.NoArgs),
+		Args:  atMost(0),
 		RunE: func(*cobra.Command, []string) error {
 			p.out.print("peerway", version(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 			return nil

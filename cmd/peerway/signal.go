@@ -23,7 +23,7 @@ number. It cannot read what peers say to each other.
 On standard output: "ready URL" when it is open. The URL carries the server's key and the secret to join
 it: give it to "peerway expose --signal URL" and keep it to yourself. The key is made on the first start
 and kept in the state folder.`,
-		Args: usage(cobra.NoArgs),
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkAddress(address); err != nil {
 				return usageError(cmd, err)
@@ -49,7 +49,10 @@ func (p *program) runSignal(ctx context.Context, address string) error {
 	return runWithControl(ctx, dir, func() report { return reportServer(s, address) }, func(ctx context.Context) error {
 		ctx, fail := context.WithCancelCause(ctx)
 		defer fail(nil)
-		defer background(ctx, fail, s.Run)()
+		defer background(ctx, fail, func(ctx context.Context) error {
+			return explainListen(s.Run(ctx), "choose another address with --listen (behind a router, or in a cloud that maps "+
+				"a public address to this machine: --listen :PORT, and write that address into the URL it prints)")
+		})()
 		select {
 		case <-s.Ready():
 			url := s.URL(publicHost(address))

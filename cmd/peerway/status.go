@@ -31,7 +31,7 @@ func (p *program) status() *cobra.Command {
 		Long: `Status asks the peerway that uses the state folder what it does.
 
 With --json it prints one object. Fields are only ever added to it.`,
-		Args: usage(cobra.NoArgs),
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := askStatus(cmd.Context(), p.statePath())
 			if err != nil {
@@ -89,7 +89,8 @@ type tunnelReport struct {
 
 // askStatus asks the process that uses the state folder at path.
 func askStatus(ctx context.Context, path string) (report, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
 	defer cancel()
 	path, err := filepath.Abs(path)
 	if err != nil {

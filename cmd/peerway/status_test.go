@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"peerway/cmd/peerway/state"
@@ -49,6 +51,23 @@ func TestStatusIsAsPromised(t *testing.T) {
 		want, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil || got != string(want) {
 			t.Errorf("%s: %v\ngot:\n%s", name, err, got)
+		}
+	}
+}
+
+// Only the reader of the output may leave without a word.
+func TestOnlyReadersLeaveUnsaid(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	r.Close()
+	_, written := w.WriteString("x")
+	network := &net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	for err, want := range map[error]bool{nil: false, written: true, fmt.Errorf("pair: %w", network): false, io.EOF: false} {
+		if got := nobodyReads(err); got != want {
+			t.Errorf("nobodyReads(%v) = %v", err, got)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func (p *program) up() *cobra.Command {
 
 It prints what expose and connect print. To pair this gateway with a peer, run "peerway connect CODE"
 once with the same --state, while up does not run.`,
-		Args: usage(cobra.NoArgs),
+		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.runUp(cmd, path) },
 	}
 	cmd.Flags().StringVar(&path, "config", usual, "the configuration file")
@@ -34,6 +34,9 @@ func (p *program) runUp(cmd *cobra.Command, path string) error {
 	file, err := readConfig(path)
 	if err != nil {
 		return err
+	}
+	if readableByOthers(path) {
+		p.tell("Warning: other users can read %s, and with it passwords and the secret of the signal server: run chmod 600 %s", path, path)
 	}
 	dir, err := p.openState()
 	if err != nil {
