@@ -377,7 +377,7 @@ func (s *session) heardIdle(k kind) {
 
 // info describes the session at now.
 func (s *session) info(now time.Time) Info {
-	stats := s.conn.ConnectionStats()
+	stats, server := s.conn.ConnectionStats(), s.m.stunServer()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := Info{
@@ -389,6 +389,9 @@ func (s *session) info(now time.Time) Info {
 		BytesIn:  int64(stats.BytesReceived),
 		BytesOut: int64(stats.BytesSent),
 		Up:       now.Sub(s.started),
+	}
+	if info.Path != path.Direct { // packets may be going both ways
+		info.Remote = server
 	}
 	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
 		info.Idle = now.Sub(s.idle.emptySince)
