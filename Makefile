@@ -19,7 +19,7 @@ help:
 	@echo "make clean   remove what the other targets made"
 
 build:
-	$(GO) build -trimpath -o peerway ./cmd/peerway
+	CGO_ENABLED=0 $(GO) build -trimpath -o peerway ./cmd/peerway
 
 demo: build
 	./peerway demo
