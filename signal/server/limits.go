@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -40,6 +41,41 @@ func (b *bucket) take(n, perSecond, burst float64, now time.Time) (wait time.Dur
 	}
 	b.spent += n
 	return 0, true
+}
+
+// A lobby bounds the handshakes under way, in all and of one address, so that
+// nobody alone keeps all others out. The zero value is empty.
+type lobby struct {
+	mu     sync.Mutex
+	all    int
+	guests map[netip.Addr]int
+}
+
+// enter takes a place if there is one.
+func (l *lobby) enter(from netip.Addr) bool {
+	from = offenderKey(from)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all >= maxHandshakes || l.guests[from] >= maxOfOneAddress {
+		return false
+	}
+	if l.guests == nil {
+		l.guests = make(map[netip.Addr]int)
+	}
+	l.all++
+	l.guests[from]++
+	return true
+}
+
+// leave gives a place back.
+func (l *lobby) leave(from netip.Addr) {
+	from = offenderKey(from)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	if l.guests[from]--; l.guests[from] == 0 {
+		delete(l.guests, from)
+	}
 }
 
 // offenders counts wrong pairing codes by address: an IPv4 address, or the /64

@@ -24,6 +24,7 @@ const (
 	defaultHeartbeat = 20 * time.Second
 	maxConnections   = 10_000
 	maxHandshakes    = 256
+	maxOfOneAddress  = 64          // handshakes
 	saveDelay        = time.Second // collects changes of the state
 )
 
@@ -139,8 +140,8 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 	var connections sync.WaitGroup
 	defer connections.Wait()
-	handshakes := make(chan struct{}, maxHandshakes)
 	open := make(chan struct{}, maxConnections)
+	var handshakes lobby
 	for {
 		conn, err := ln.Accept()
 		switch {
@@ -158,14 +159,15 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 			conn.Close()
 			continue
 		}
-		if !enter(handshakes) { // clients come back after a random time
+		from := remoteAddr(conn).Addr()
+		if !handshakes.enter(from) { // clients come back after a random time
 			<-open
 			conn.Close()
 			continue
 		}
 		connections.Go(func() {
 			defer func() { <-open }()
-			s.serve(ctx, conn, func() { <-handshakes })
+			s.serve(ctx, conn, func() { handshakes.leave(from) })
 		})
 	}
 }
