@@ -79,6 +79,11 @@ func (d dialer) dial(ctx context.Context, codec wire.Codec) (_ *connection, err 
 		return nil, context.Cause(ctx)
 	}
 	c.link = wire.NewLink(ws, conn, writeTimeout, new(wire.Buffers))
+	defer func() {
+		if err != nil {
+			c.link.Close()
+		}
+	}()
 	if err := c.readChallenge(codec); err != nil {
 		return nil, err
 	}

@@ -271,19 +271,26 @@ func (s *session) mailboxTaken(f wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	m.replied = &Paired{Peer: them.Peer, Name: them.Name}
-	_, err = s.ask(link, wire.TypeMailboxReply, reply, func(_ wire.Frame, err error) {
-		if err == nil {
-			m.settle(nil)
-			return
-		}
-		if !isDisconnect(err) { // the other one was gone: the code is still good
-			s.mu.Lock()
-			m.replied = nil
-			s.mu.Unlock()
-		}
-	})
+	replied := &Paired{Peer: them.Peer, Name: them.Name}
+	m.replied = replied
+	_, err = s.ask(link, wire.TypeMailboxReply, reply, func(_ wire.Frame, err error) { m.passed(replied, err) })
 	return err
+}
+
+// passed is told whether the server has passed a reply on. Somebody else may
+// have been replied to since.
+func (m *Mailbox) passed(replied *Paired, err error) {
+	m.client.mu.Lock()
+	switch {
+	case err == nil:
+		m.replied = replied
+	case !isDisconnect(err) && m.replied == replied: // that one was gone: the code is still good
+		m.replied = nil
+	}
+	m.client.mu.Unlock()
+	if err == nil {
+		m.settle(nil)
+	}
 }
 
 // A PairConfig is what [Pair] needs.
@@ -330,7 +337,7 @@ func pair(ctx context.Context, cfg PairConfig, name string) (Paired, error) {
 	ctx, cancel := context.WithTimeout(ctx, pairTimeout)
 	defer cancel()
 	defer wire.OnDone(ctx, func() { conn.link.Finish(nil, 1000, "", 0) })()
-	conn.link.KeepReading() // until ctx is done
+	conn.link.KeepReading(time.Time{}) // until ctx is done
 
 	id, me := code.Mailbox(), cfg.Identity.PeerID()
 	hello := wire.Hello{Peer: me, Name: name, Mailbox: id[:]}

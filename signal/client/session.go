@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"peerway/signal"
@@ -93,6 +94,7 @@ type session struct {
 	beats    *sync.WaitGroup
 	cancel   context.CancelCauseFunc
 	welcomed bool
+	unheard  atomic.Bool // the server had no time for something that is not answered
 }
 
 // read handles what comes until the connection ends, and returns why it did.
@@ -159,8 +161,11 @@ func (s *session) handle(ctx context.Context, f wire.Frame) error {
 // failed handles an error that answers no request. Before the login is accepted
 // it refuses it.
 func (s *session) failed(err *serverError) error {
-	if !s.welcomed || err.Code.Fatal() || err.Code == wire.CodeDisplaced {
+	switch {
+	case !s.welcomed || err.Code.Fatal() || err.Code == wire.CodeDisplaced:
 		return err.refusal()
+	case err.Code == wire.CodeRateLimited:
+		s.unheard.Store(true) // beat says it again
 	}
 	s.log.Warn("signal server complains", "err", err)
 	return nil
@@ -192,7 +197,7 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	if err := signal.ValidName(w.Name); err != nil {
 		return fmt.Errorf("log in: %w: %w", wire.ErrMalformed, err)
 	}
-	s.connection.link.KeepReading()
+	s.connection.link.KeepReading(time.Time{})
 	s.welcomed = true
 	s.mu.Lock()
 	s.name = w.Name
@@ -207,8 +212,8 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	return nil
 }
 
-// beat sends heartbeats, keeps relay sessions alive, and ends a connection on
-// which nothing comes any more, until ctx is done.
+// beat sends heartbeats, keeps relay sessions alive, repeats what was not heard,
+// and ends a connection on which nothing comes any more, until ctx is done.
 func (s *session) beat(ctx context.Context, every time.Duration) {
 	link := s.connection.link
 	tick := time.NewTicker(max(every/4, 250*time.Millisecond))
@@ -229,12 +234,16 @@ func (s *session) beat(ctx context.Context, every time.Duration) {
 			pinged = now
 			s.post(link, wire.TypePing, 0, nil)
 		}
-		if now.Sub(bound) >= rebindEvery {
-			bound = now
-			s.mu.Lock()
-			s.rebind(link)
-			s.mu.Unlock()
+		unheard := s.unheard.Swap(false)
+		s.mu.Lock()
+		if unheard {
+			s.announce(link)
 		}
+		if unheard || now.Sub(bound) >= rebindEvery {
+			bound = now
+			s.rebind(link)
+		}
+		s.mu.Unlock()
 	}
 }
 

@@ -100,7 +100,11 @@ func (s *Server) login(ctx context.Context, tcp net.Conn) (_ *session, err error
 	if displaced != nil {
 		displaced.reject(&wire.Error{Code: wire.CodeDisplaced, Text: "this peer has logged in from elsewhere"})
 	}
-	link.KeepReading()
+	var until time.Time
+	if p.mailbox != nil {
+		until = time.Now().Add(pairTimeout)
+	}
+	link.KeepReading(until)
 	p.welcome()
 	return p, nil
 }

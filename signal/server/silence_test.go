@@ -157,3 +157,42 @@ func TestMuteConnection(t *testing.T) {
 		}
 	})
 }
+
+// A connection that may only pair is cut after 30 s, also if its peer is gone
+// without a word.
+func TestPairingConnectionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		home := client.New(client.Config{URL: b.URL("server:1"), Identity: signal.NewIdentity(), Name: "home",
+			Handler: new(quiet), DialContext: b.dial})
+		b.served.Go(func() { home.Run(b.ctx) })
+		synctest.Wait()
+		m, err := home.OpenMailbox(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		b.toServer.Store(true) // home does not reply
+
+		var vanished, ended atomic.Bool
+		dial := func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			b.served.Go(func() {
+				b.ServeConn(b.ctx, far)
+				ended.Store(true)
+			})
+			return valve{near, &vanished}, nil
+		}
+		time.AfterFunc(10*time.Second, func() { vanished.Store(true) })
+		began := time.Now()
+		_, err = client.Pair(t.Context(), client.PairConfig{Code: m.Code(), Identity: signal.NewIdentity(), Name: "laptop",
+			Connection: client.Config{DialContext: dial}})
+		if took := time.Since(began); err == nil || took < 20*time.Second || ended.Load() {
+			t.Errorf("Pair() = %v after %v; the server has ended the connection: %v", err, took, ended.Load())
+		}
+		time.Sleep(31*time.Second - time.Since(began))
+		if !ended.Load() {
+			t.Error("the connection lives longer than 30 s")
+		}
+	})
+}

@@ -232,11 +232,12 @@ func (l *Link) start() {
 	l.writers.Go(l.drain)
 }
 
-// KeepReading lifts the deadline that a handshake has put on reads.
-func (l *Link) KeepReading() {
+// KeepReading replaces the deadline that a handshake has put on reads; the zero
+// time is none.
+func (l *Link) KeepReading(until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.shut {
-		l.conn.SetReadDeadline(time.Time{})
+		l.conn.SetReadDeadline(until)
 	}
 }
