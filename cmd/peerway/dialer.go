@@ -108,14 +108,21 @@ func (c *conn) Reset() { c.Stream.Reset(resetAborted) }
 // resetAborted is the code of a stream whose other half broke.
 const resetAborted = 1
 
-// explain makes what the peer answered, or the loss of the tunnel, an error for
-// people.
+// explain makes what the peer answered, the loss of the tunnel, or that of the
+// connection behind it, an error for people.
 func (c *conn) explain(err error) error {
 	if errors.Is(err, lane.ErrLost) {
 		return &proxy.Error{
 			Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: c.target, Err: err,
 			Reason: fmt.Sprintf("the tunnel to the peer %q was lost", c.target.Peer),
 			Fix:    "it may have been restarted, or have lost its network; try again",
+		}
+	}
+	if reset, ok := errors.AsType[*lane.ResetError](err); ok && reset.Code == resetAborted && !reset.Local {
+		return &proxy.Error{
+			Code: proxy.CodeUpstream, Hop: proxy.HopServer, Target: c.target, Err: err,
+			Reason: "it broke the connection off, or said something that is not understood",
+			Fix:    "check on the other side what the service is",
 		}
 	}
 	refused, ok := errors.AsType[*lane.RefusedError](err)

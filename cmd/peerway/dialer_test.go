@@ -74,7 +74,11 @@ func TestRefusalsAreExplained(t *testing.T) {
 	if e, _ := errors.AsType[*proxy.Error](c.explain(fmt.Errorf("read: %w", lane.ErrLost))); e == nil || e.Code != proxy.CodeNoPath || e.Hop != proxy.HopPath {
 		t.Errorf("a lost tunnel is explained as %+v", e)
 	}
-	for _, err := range []error{io.EOF, os.ErrDeadlineExceeded, errUnforeseen} {
+	broken := &lane.ResetError{Code: resetAborted}
+	if e, _ := errors.AsType[*proxy.Error](c.explain(broken)); e == nil || e.Code != proxy.CodeUpstream || e.Hop != proxy.HopServer || e.Fix == "" {
+		t.Errorf("a server that breaks off is explained as %+v", e)
+	}
+	for _, err := range []error{io.EOF, os.ErrDeadlineExceeded, errUnforeseen, &lane.ResetError{Code: resetAborted, Local: true}} {
 		if got := c.explain(err); got != err {
 			t.Errorf("%v became %v", err, got)
 		}
