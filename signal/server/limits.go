@@ -34,7 +34,8 @@ type bucket struct {
 // take takes n tokens. If there are not enough it takes none, and returns how
 // long to wait.
 func (b *bucket) take(n, perSecond, burst float64, now time.Time) (wait time.Duration, ok bool) {
-	b.spent = max(0, b.spent-now.Sub(b.at).Seconds()*perSecond)
+	elapsed := max(0, now.Sub(b.at)) // the clock may have been set back
+	b.spent = max(0, b.spent-elapsed.Seconds()*perSecond)
 	b.at = now
 	if over := b.spent + n - burst; over > 0 {
 		return time.Duration(over / perSecond * float64(time.Second)), false

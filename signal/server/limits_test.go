@@ -26,6 +26,9 @@ func TestBucket(t *testing.T) {
 	if _, ok := b.take(50, 10, 50, now.Add(time.Hour)); !ok {
 		t.Error("the bucket does not fill up again")
 	}
+	if wait, ok := b.take(1, 10, 50, now); ok || wait > time.Second {
+		t.Errorf("take() = %v, %v after the clock was set back, want a short wait", wait, ok)
+	}
 }
 
 func TestOffenders(t *testing.T) {
