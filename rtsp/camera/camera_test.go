@@ -286,6 +286,33 @@ func TestSpliceEndsWithTheCamera(t *testing.T) {
 	}
 }
 
+// A camera that reads nothing does not hold up the end of the process.
+func TestSpliceEndsWithADeafCamera(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the end")
+	g, done := splice(t, ctx, parse(t, "rtsp://"+ln.Addr().String()))
+	request := []byte("SET_PARAMETER rtsp://camera RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000))
+	for {
+		g.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := g.Write(request); err != nil {
+			break // the queues are full up to here
+		}
+	}
+	started := time.Now()
+	cancel(cause)
+	if err := <-done; !errors.Is(err, cause) {
+		t.Errorf("got %v, want %v", err, cause)
+	}
+	if took := time.Since(started); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestSpliceRefusesUDP(t *testing.T) {
 	cam := rtsptest.StartCamera(t, "none")
 	g, _ := splice(t, t.Context(), parse(t, cam.URL("")))

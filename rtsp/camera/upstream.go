@@ -21,16 +21,18 @@ import (
 )
 
 const (
-	writeWithin    = 5 * time.Second // one write to the camera
-	farewellWithin = 2 * time.Second // answer of the camera to TEARDOWN
+	writeWithin    = 5 * time.Second        // one write to the camera
+	lastWriteIn    = 500 * time.Millisecond // one that is under way when all must end
+	farewellWithin = time.Second            // answer of the camera to TEARDOWN
 )
 
 // An Upstream is a connection to a camera. It owns the connection.
 type Upstream struct {
 	conn net.Conn
 
-	mu       sync.Mutex // guards dialogue, and keeps writes to conn in its order
+	mu       sync.Mutex // guards the following, and keeps writes to conn in the dialogue's order
 	dialogue *dialogue
+	deaf     error // of a write to the camera, which may have been cut: nothing may follow
 }
 
 // Close closes the connection to the camera. It may be called again.
@@ -38,14 +40,17 @@ func (u *Upstream) Close() error { return u.conn.Close() }
 
 // Splice carries a gateway's conversation with the camera until one of the two
 // ends it or ctx is done. Then the camera is told with TEARDOWN, unless the
-// gateway has done that, and gets 2 s to answer. Splice borrows stream: it ends
+// gateway has done that, and gets 1 s to answer. Splice borrows stream: it ends
 // its outgoing direction but does not close it. It may be called once.
 func (u *Upstream) Splice(ctx context.Context, stream proxy.Conn) error {
 	s := &splice{Upstream: u, stream: stream, out: bufio.NewWriterSize(stream, 32<<10)}
 	var answers sync.WaitGroup
 	defer answers.Wait()
 
-	stop := context.AfterFunc(ctx, func() { stream.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		stream.SetDeadline(time.Unix(1, 0))
+		u.conn.SetWriteDeadline(time.Now().Add(lastWriteIn))
+	})
 	defer stop()
 
 	var heard error
@@ -180,14 +185,14 @@ func (u *Upstream) toCamera(say func(*dialogue) []byte) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	out := say(u.dialogue)
-	if len(out) == 0 {
-		return nil
+	if len(out) == 0 || u.deaf != nil {
+		return u.deaf
 	}
 	u.conn.SetWriteDeadline(time.Now().Add(writeWithin))
 	if _, err := u.conn.Write(out); err != nil {
-		return fmt.Errorf("the camera: %w", err)
+		u.deaf = fmt.Errorf("the camera: %w", err)
 	}
-	return nil
+	return u.deaf
 }
 
 // farewell sends the TEARDOWN that is missing and bounds the wait for the last
