@@ -27,7 +27,9 @@ type climber struct {
 	trying    *punch.Attempt   // not yet selected; nil if there is none
 	chosen    *punch.Attempt   // carries the direct path; nil if there is none
 	mapped    chan netip.AddrPort
+	clock     sleepClock
 	offlineAt time.Time      // since when the peer is known to be offline; zero: it is not
+	wokeAt    time.Time      // when this machine woke up, until the peer is heard; zero: it was
 	asking    sync.WaitGroup // STUN queries
 }
 
@@ -41,6 +43,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 		ctx:     ctx,
 		out:     make(chan message, 8),
 		mapped:  make(chan netip.AddrPort, 4),
+		clock:   sleepClock{time.Now(), s.m.cfg.wall().Round(0)},
 	}
 	defer c.close()
 	var sending sync.WaitGroup
@@ -228,7 +231,7 @@ func (c *climber) up(e punch.Selected) {
 	c.apply(c.machine.DirectUp(time.Now(), e.Remote, e.RTT))
 	select { // the machine trusts the path when a packet of QUIC has come over it
 	case <-c.s.ready:
-		c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance})
+		c.ask()
 	default:
 	}
 }
@@ -346,25 +349,60 @@ func introduce(introduced chan<- error, err error) {
 	}
 }
 
-// listen gives a peer up that is offline and silent.
+// wokeSilent is how long nothing may be heard of a peer after this machine has
+// slept, before its tunnel is given up.
+const wokeSilent = 2 * time.Second
+
+// listen gives a peer up that is silent and offline, or silent after this machine
+// has slept for longer than a peer keeps a silent tunnel: QUIC, whose clock has
+// slept, too, would find out much later.
 func (c *climber) listen(now time.Time, seen path.Observation) {
-	if !c.s.offline.Load() {
-		c.offlineAt = time.Time{}
+	offline, woke := c.s.offline.Load(), c.clock.woke(now, c.s.m.cfg.wall())
+	select {
+	case <-c.s.ready:
+	default:
 		return
 	}
-	if c.offlineAt.IsZero() {
+	switch {
+	case !offline:
+		c.offlineAt = time.Time{}
+	case c.offlineAt.IsZero():
 		c.offlineAt = now
-		c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance}) // is anybody there?
+		c.ask()
 	}
-	heard := c.offlineAt
-	for _, at := range []time.Time{seen.HeardDirect, seen.HeardRelay} {
-		if at.After(heard) {
-			heard = at
-		}
+	if woke {
+		c.wokeAt = now
+		c.ask()
 	}
-	if now.Sub(heard) > c.s.m.cfg.silent {
+	heard := seen.HeardDirect
+	if seen.HeardRelay.After(heard) {
+		heard = seen.HeardRelay
+	}
+	if heard.After(c.wokeAt) {
+		c.wokeAt = time.Time{}
+	}
+	silent := c.s.m.cfg.silent
+	switch {
+	case offline && now.Sub(c.offlineAt) > silent && now.Sub(heard) > silent:
 		c.s.cancel(fmt.Errorf("%w: it is offline and silent", ErrPeerLost))
+	case !c.wokeAt.IsZero() && now.Sub(c.wokeAt) > wokeSilent:
+		c.s.cancel(fmt.Errorf("%w: nothing heard since this machine slept", ErrPeerLost))
 	}
+}
+
+// ask makes a peer that is there be heard.
+func (c *climber) ask() { c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance}) }
+
+// A sleepClock finds out that the machine was suspended: the wall clock went on,
+// the one that timers follow did not.
+type sleepClock struct{ now, wall time.Time }
+
+// woke reports whether the machine slept for longer than [quicIdle] since the
+// call before.
+func (c *sleepClock) woke(now, wall time.Time) bool {
+	before := *c
+	*c = sleepClock{now, wall.Round(0)}
+	return c.wall.Sub(before.wall)-now.Sub(before.now) > quicIdle
 }
 
 // observe returns what the paths have carried so far.

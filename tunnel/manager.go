@@ -68,8 +68,9 @@ type Config struct {
 	Loopback bool                             // offer loopback addresses as candidates, for peers on one machine
 	Log      *slog.Logger                     // nil discards
 
-	linger time.Duration // tests; zero: lingerTime
-	silent time.Duration // tests; zero: silentTime
+	linger time.Duration    // tests; zero: lingerTime
+	silent time.Duration    // tests; zero: silentTime
+	wall   func() time.Time // tests; nil: time.Now
 }
 
 // lingerTime is how long a tunnel outlives its last stream.
@@ -122,6 +123,9 @@ func New(cfg Config) *Manager {
 	}
 	if cfg.silent == 0 {
 		cfg.silent = silentTime
+	}
+	if cfg.wall == nil {
+		cfg.wall = time.Now
 	}
 	return &Manager{
 		cfg:     cfg,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,6 +170,57 @@ func TestPace(t *testing.T) {
 		now = now.Add(step.after)
 		if got := count(); got != step.want {
 			t.Errorf("after another %v: %d, want %d", step.after, got, step.want)
+		}
+	}
+}
+
+// TestSlept: a peer that has given the tunnel up while this machine slept is
+// found out long before QUIC does, one that has not keeps it.
+func TestSlept(t *testing.T) {
+	for name, gone := range map[string]bool{"the peer has gone": true, "the peer is there": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := newPair(t, false, 0, echo)
+			var ahead atomic.Int64
+			a.cfg.wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+			if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			s := a.up(t)
+			a.wire.cut.Store(gone)
+			b.wire.cut.Store(gone)
+			start := time.Now()
+			ahead.Store(int64(time.Hour))
+			select {
+			case <-s.retired:
+			case <-time.After(wokeSilent + 2*time.Second):
+			}
+			if took := time.Since(start); gone != (took < wokeSilent+2*time.Second) {
+				t.Errorf("after %v the tunnel has ended with %v", took, context.Cause(s.life))
+			}
+		})
+	}
+}
+
+func TestSleepClock(t *testing.T) {
+	now := time.Unix(0, 0)
+	wall := now.Add(50 * 365 * 24 * time.Hour)
+	c := sleepClock{now, wall}
+	for _, step := range []struct {
+		now, wall time.Duration
+		want      bool
+	}{
+		{0, 0, false},
+		{100 * time.Millisecond, 100 * time.Millisecond, false},
+		{100 * time.Millisecond, 14 * time.Second, false},
+		{time.Hour, time.Hour, false}, // a process that was stopped: its timers know
+		{100 * time.Millisecond, time.Minute, true},
+		{100 * time.Millisecond, 100 * time.Millisecond, false},
+		{100 * time.Millisecond, -time.Hour, false},
+	} {
+		now, wall = now.Add(step.now), wall.Add(step.wall)
+		if got := c.woke(now, wall); got != step.want {
+			t.Errorf("woke after %v on a wall clock that went on by %v = %v", step.now, step.wall, got)
 		}
 	}
 }
