@@ -79,10 +79,13 @@ func (m *Manager) Deliver(from signal.PeerID, sealed []byte) {
 	if sl == nil {
 		return
 	}
-	for _, s := range []*session{sl.pending, sl.up} {
-		if s != nil && s.id == msg.Session {
-			s.receive(msg)
-		}
+	switch {
+	case sl.pending != nil && sl.pending.id == msg.Session:
+		sl.pending.receive(msg)
+	case sl.up != nil && sl.up.id == msg.Session && (msg.Kind == answer || msg.Kind == candidates):
+		// Said just before the tunnel was up. All else comes over it, where the
+		// server cannot repeat it.
+		sl.up.receive(msg)
 	}
 }
 

@@ -224,3 +224,34 @@ func TestSleepClock(t *testing.T) {
 		}
 	}
 }
+
+// TestReplay: what the signal server repeats of an introduction does not disturb
+// the tunnel that came of it.
+func TestReplay(t *testing.T) {
+	me, them := signal.NewIdentity(), signal.NewIdentity()
+	m := New(Config{Identity: me, Allowed: func(signal.PeerID) bool { return true }})
+	m.life = t.Context()
+	s := newSession(m, them.PeerID(), 7, answering)
+	m.peers[s.peer] = &slot{up: s}
+	deliver := func(k kind) {
+		plain, err := message{Kind: k, Session: s.id, Attempt: 1,
+			Punch: &punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}}.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := them.Seal(me.PeerID(), plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Deliver(them.PeerID(), sealed)
+	}
+	for _, k := range []kind{offer, refuse, punchOffer, punchReply, punchWish, idleAsk, idleAgree, hello} {
+		if deliver(k); len(s.inbox) != 0 {
+			t.Errorf("a message of kind %d got into a live tunnel", k)
+			<-s.inbox
+		}
+	}
+	if deliver(candidates); len(s.inbox) != 1 {
+		t.Error("candidates that were late are lost")
+	}
+}
