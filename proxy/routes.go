@@ -25,7 +25,6 @@ type Route struct {
 	Target
 	Scheme string
 	Online bool // the peer is connected to the signal server
-	Unique bool // no other peer has a service of that name: it may be used alone
 }
 
 // Routes knows the peers and their services, and finds the service that a
@@ -86,15 +85,10 @@ func (r *Routes) List() []Route {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var list []Route
-	count := make(map[string]int)
 	for name, p := range r.peers {
 		for service, scheme := range p.services {
 			list = append(list, Route{Target: Target{name, service}, Scheme: scheme, Online: p.online})
-			count[service]++
 		}
-	}
-	for i := range list {
-		list[i].Unique = count[list[i].Service] == 1
 	}
 	slices.SortFunc(list, func(a, b Route) int {
 		return cmp.Or(cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Service, b.Service))

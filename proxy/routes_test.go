@@ -173,13 +173,13 @@ func TestRoutesBoundHostilePeers(t *testing.T) {
 func TestList(t *testing.T) {
 	var got strings.Builder
 	for _, route := range village().List() {
-		fmt.Fprintf(&got, "%v %s online=%v unique=%v\n", route.Target, route.Scheme, route.Online, route.Unique)
+		fmt.Fprintf(&got, "%v %s online=%v\n", route.Target, route.Scheme, route.Online)
 	}
-	want := `farm/gate rtsp online=false unique=true
-home/cam rtsp online=true unique=false
-home/web http online=true unique=true
-office/cam rtsp online=true unique=false
-office/wiki https online=true unique=true
+	want := `farm/gate rtsp online=false
+home/cam rtsp online=true
+home/web http online=true
+office/cam rtsp online=true
+office/wiki https online=true
 `
 	if got.String() != want {
 		t.Errorf("List() =\n%s\nwant\n%s", got.String(), want)

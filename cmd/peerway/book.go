@@ -146,13 +146,6 @@ func (b *book) note(p *signal.Presence) (name string, before signal.Presence, ok
 	return name, before, true
 }
 
-// presence returns what is known of a peer.
-func (b *book) presence(id signal.PeerID) signal.Presence {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.seen[id]
-}
-
 // report describes the peers in the order in which they were paired.
 func (b *book) report() []peerReport {
 	b.mu.Lock()

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"peerway/proxy"
 	"peerway/proxy/export"
 	"peerway/rtsp/camera"
 	"peerway/signal"
@@ -89,15 +88,7 @@ func (c cameraBackend) Dial(ctx context.Context) (export.Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cameraUpstream{up}, nil
-}
-
-// A cameraUpstream is a connection to a camera as an [export.Upstream].
-type cameraUpstream struct{ *camera.Upstream }
-
-// Splice implements [export.Upstream].
-func (u cameraUpstream) Splice(ctx context.Context, stream proxy.Conn) error {
-	return u.Upstream.Splice(ctx, stream)
+	return up, nil
 }
 
 // checkServices dials each service once and logs which cannot be reached and

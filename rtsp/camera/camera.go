@@ -48,10 +48,6 @@ func Parse(rawURL string) (*Camera, error) {
 	return c, nil
 }
 
-// Scheme returns "rtsp", whatever the camera itself wants: it is what a gateway
-// speaks.
-func (c *Camera) Scheme() string { return "rtsp" }
-
 // Address returns the HOST:PORT of the camera.
 func (c *Camera) Address() string {
 	port := c.url.Port()
