@@ -21,6 +21,10 @@ import (
 // its tunnel is still up.
 const settleEvery = 2 * time.Second
 
+// maxTold is how many services are told of in the life of a process: more there
+// are only if the signal server makes them up.
+const maxTold = 10000
+
 // A gateway makes the services of the peers reachable on local addresses, and
 // tells where.
 type gateway struct {
@@ -134,7 +138,7 @@ func (g *gateway) tell(peer string, services []signal.Service) {
 	defer g.mu.Unlock()
 	for _, s := range services {
 		url := localURL(addrs, peer, s)
-		if url == "" || g.known[url] {
+		if url == "" || g.known[url] || len(g.known) >= maxTold {
 			continue
 		}
 		g.known[url] = true

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -111,6 +112,27 @@ func TestViewersAreToldWhatIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	said("there is no peer")
+}
+
+// The signal server may make up services for ever.
+func TestMadeUpServicesAreBounded(t *testing.T) {
+	b := newTestBook(t)
+	_, name := add(t, b, "home")
+	lines := 0
+	none := func() []string { return nil }
+	g := newGateway(listen{"127.0.0.1:0", "127.0.0.1:0"}, b, nil, none, func(_, _, _ string) { lines++ }, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { g.Run(ctx) })
+	<-g.ready()
+	for n := range 2 * maxTold {
+		g.tell(name, []signal.Service{{Name: fmt.Sprintf("s%d", n), Scheme: "http"}})
+	}
+	if lines != maxTold || len(g.known) != maxTold {
+		t.Errorf("told of %d services and remembered %d, want %d", lines, len(g.known), maxTold)
+	}
 }
 
 func TestLocalURL(t *testing.T) {
