@@ -214,6 +214,7 @@ func (s *session) serve(ctx context.Context) error {
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	defer cancel(nil)
+	serving.Go(func() { s.route.Run(ctx) })
 	serving.Go(func() { s.lanes.Run(ctx) })
 	serving.Go(func() { cancel(s.acceptStreams(ctx)) })
 	if s.role == dialing {

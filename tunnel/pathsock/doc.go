@@ -7,7 +7,11 @@
 // told apart by their first two bits (RFC 9443).
 //
 // On Linux a batch of packets costs one system call in each direction: UDP_GRO
-// and recvmmsg on receive, UDP_SEGMENT on send. Elsewhere a packet costs one.
+// and recvmmsg on receive, UDP_SEGMENT on send, where [Peer.Run] makes larger
+// batches of QUIC's. Elsewhere a packet costs one.
+//
+// A direct path that is narrower than the packets carries them in two parts: a
+// Peer finds out by probes that it sends while packets are written.
 //
 // # Ownership
 //

@@ -49,6 +49,7 @@ type Peer struct {
 	width       atomic.Pointer[width] // of the direct path; nil if there never was one
 	numbered    atomic.Uint32         // packets that were sent in parts
 	parts       parts                 // belongs to the goroutine that reads
+	joiner      joiner
 	closed      atomic.Bool
 	queued      int // packets in the socket's queue, guarded by its lock
 
@@ -72,6 +73,7 @@ type sent struct {
 // is sent over it. The caller closes the peer.
 func (s *Socket) Add(relay Relay) *Peer {
 	p := &Peer{socket: s, relay: relay}
+	p.joiner.changed.L = &p.joiner.mu
 	p.route.Store(&Route{Relay: true})
 	s.tables.add(p)
 	return p

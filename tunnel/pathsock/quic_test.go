@@ -69,6 +69,14 @@ func (s *side) route(other *side, direct, relay bool) {
 	s.peer.SetRoute(r)
 }
 
+// run joins what s writes until the test ends.
+func (s *side) run(t testing.TB) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.peer.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+}
+
 func quicConfig() *quic.Config {
 	return &quic.Config{
 		InitialPacketSize:              1232,
@@ -226,14 +234,20 @@ func TestTransfer(t *testing.T) {
 		name          string
 		ip            string
 		direct, relay bool
+		run           bool
 	}{
-		{"relay", "127.0.0.1", false, true},
-		{"direct over IPv4", "127.0.0.1", true, false},
-		{"direct over IPv6", "::1", true, false},
-		{"both", "127.0.0.1", true, true},
+		{"relay", "127.0.0.1", false, true, false},
+		{"direct over IPv4", "127.0.0.1", true, false, false},
+		{"direct over IPv4, joined", "127.0.0.1", true, false, true},
+		{"direct over IPv6", "::1", true, false, false},
+		{"both", "127.0.0.1", true, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a, b := join(t, test.ip)
+			if test.run {
+				a.run(t)
+				b.run(t)
+			}
 			a.route(b, test.direct, test.relay)
 			b.route(a, test.direct, test.relay)
 			client, server := connect(t, a.socket, b.socket, a.peer.Addr(), quicConfig())

@@ -20,6 +20,8 @@ func TestSwitch(t *testing.T) {
 		a, b := join(t, "127.0.0.1")
 		prepare(a.socket)
 		prepare(b.socket)
+		a.run(t)
+		b.run(t)
 		client, server := connect(t, a.socket, b.socket, a.peer.Addr(), quicConfig())
 
 		const step = 1 << 20

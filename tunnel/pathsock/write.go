@@ -67,6 +67,14 @@ func (p *Peer) writeDirect(b []byte, c control, route *Route) error {
 	if large(b, c) && !p.wide(now) {
 		return p.writeNarrow(b, c, route)
 	}
+	if p.joiner.put(b, c) {
+		return nil
+	}
+	return p.sendDirect(b, c, route)
+}
+
+// sendDirect is writeDirect once the batch has its final size.
+func (p *Peer) sendDirect(b []byte, c control, route *Route) error {
 	if c.segment == 0 || !p.unsegmented.Load() {
 		err := p.socket.send(b, c, route.Direct)
 		switch {
