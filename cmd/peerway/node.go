@@ -15,12 +15,6 @@ import (
 	"peerway/tunnel"
 )
 
-// lastWords is how long the connection to the signal server outlives the
-// tunnels. The goodbye of a tunnel on the relay is a packet like any other, and
-// those still queued are dropped when the connection ends: the peer would notice
-// the end only by the silence.
-const lastWords = 100 * time.Millisecond
-
 // A nodeConfig says what a node is.
 type nodeConfig struct {
 	dir      *state.Dir // borrowed
@@ -109,14 +103,7 @@ func (n *node) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	})()
-	goodbyes := false
-	defer func() {
-		if goodbyes {
-			pause(context.WithoutCancel(ctx), lastWords)
-		}
-	}()
 	defer background(ctx, fail, n.tunnels.Run)()
-	defer func() { goodbyes = len(n.tunnels.Tunnels()) > 0 }()
 	if n.gateway != nil {
 		defer background(ctx, fail, n.gateway.Run)()
 		select {

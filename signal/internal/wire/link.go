@@ -194,10 +194,11 @@ func (l *Link) Relay(session uint64, packet []byte) bool {
 	return true
 }
 
-// Finish makes msg, if not nil, and a close frame the last things that are
-// written, within grace, and relay frames are dropped. It does not close the
-// connection: reads go on until the other end closes or grace is over, so that
-// unread input does not destroy what was written last.
+// Finish makes msg, if not nil, what is queued, and a close frame the last things
+// that are written, within grace: among the relay frames that wait there may be
+// the goodbyes of tunnels. It does not close the connection: reads go on until
+// the other end closes or grace is over, so that unread input does not destroy
+// what was written last.
 func (l *Link) Finish(msg []byte, closeCode int, text string, grace time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -209,7 +210,7 @@ func (l *Link) Finish(msg []byte, closeCode int, text string, grace time.Duratio
 		l.signals = append(l.signals, msg)
 	}
 	l.last = websocket.FormatCloseMessage(closeCode, text)
-	l.chunks, l.wantMore = nil, false
+	l.wantMore = false
 	l.conn.finish(time.Now().Add(grace))
 	l.start()
 }
