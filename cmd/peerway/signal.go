@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -50,8 +52,12 @@ func (p *program) runSignal(ctx context.Context, address string) error {
 		ctx, fail := context.WithCancelCause(ctx)
 		defer fail(nil)
 		defer background(ctx, fail, func(ctx context.Context) error {
-			return explainListen(s.Run(ctx), "choose another address with --listen (behind a router, or in a cloud that maps "+
-				"a public address to this machine: --listen :PORT, and write that address into the URL it prints)")
+			err, instead := s.Run(ctx), "choose another address with --listen"
+			if errors.Is(err, syscall.EADDRNOTAVAIL) {
+				instead += " (behind a router, or in a cloud that maps a public address to this machine: " +
+					"--listen :PORT, and write that address into the URL it prints)"
+			}
+			return explainListen(err, instead)
 		})()
 		select {
 		case <-s.Ready():
@@ -80,6 +86,7 @@ func reportServer(s *server.Server, address string) report {
 	select {
 	case <-s.Ready():
 		r.Signal = signalReport{URL: s.URL(publicHost(address)).Redacted(), Connected: true}
+		r.Sessions = s.Online()
 	default:
 	}
 	return r

@@ -58,6 +58,7 @@ type report struct {
 	Peers   []peerReport   `json:"peers"`
 	Tunnels []tunnelReport `json:"tunnels"`
 
+	Sessions    int `json:"sessions,omitempty"` // signal: how many peers are logged in
 	PID         int `json:"pid"`
 	Goroutines  int `json:"goroutines"`
 	Descriptors int `json:"descriptors"` // open files and sockets; 0 where that is not known

@@ -10,10 +10,3 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) { s.serve(ctx, co
 
 // Sweep sweeps until ctx is done, for tests that have no network.
 func (s *Server) Sweep(ctx context.Context) { s.sweep(ctx) }
-
-// Online returns how many peers are logged in.
-func (s *Server) Online() int {
-	s.hub.mu.RLock()
-	defer s.hub.mu.RUnlock()
-	return len(s.hub.online)
-}

@@ -92,6 +92,13 @@ func New(cfg Config) (*Server, error) {
 // Ready is closed when the server accepts peers.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
+// Online returns how many peers are logged in.
+func (s *Server) Online() int {
+	s.hub.mu.RLock()
+	defer s.hub.mu.RUnlock()
+	return len(s.hub.online)
+}
+
 // Addr returns the address the server listens on. It is valid once it is ready.
 func (s *Server) Addr() netip.AddrPort { return s.addr }
 
