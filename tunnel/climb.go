@@ -34,7 +34,7 @@ type climber struct {
 }
 
 // climb runs until ctx is done. introduced receives at most one error: why the
-// peer could not be told, or that it refuses.
+// peer could not be told.
 func (s *session) climb(ctx context.Context, introduced chan<- error) {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &climber{
@@ -72,9 +72,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 		case addr := <-c.mapped:
 			c.learned(addr)
 		case msg := <-s.inbox:
-			if err := c.hear(msg); err != nil {
-				introduce(introduced, err)
-			}
+			c.hear(msg)
 		}
 	}
 }
@@ -149,14 +147,12 @@ func (c *climber) learned(addr netip.AddrPort) {
 	}
 }
 
-// hear acts on a message of the peer. An error ends the introduction.
-func (c *climber) hear(msg message) error {
+// hear acts on a message of the peer.
+func (c *climber) hear(msg message) {
 	switch msg.Kind {
-	case refuse:
-		return fmt.Errorf("%w: %s", ErrRefused, printable(msg.Reason))
 	case offer, punchOffer:
 		if c.s.role != answering || msg.Punch == nil || !c.asked.allow(time.Now()) {
-			return nil
+			return
 		}
 		c.number = msg.Attempt
 		reply := answer
@@ -182,7 +178,6 @@ func (c *climber) hear(msg message) error {
 			c.begin(punchOffer)
 		}
 	}
-	return nil
 }
 
 func (c *climber) connect(remote punch.Description) {

@@ -22,8 +22,6 @@ import (
 var (
 	// ErrNoPath: the peer was told, but no packet got through in time.
 	ErrNoPath = errors.New("no packet gets through")
-	// ErrRefused: the peer does not want a tunnel with this one.
-	ErrRefused = errors.New("refused")
 	// ErrPeerLost: a tunnel that was up went silent or its peer ended.
 	ErrPeerLost = errors.New("the peer is gone")
 )
@@ -226,7 +224,7 @@ func (m *Manager) expected(addr net.Addr) (signal.PeerID, bool) {
 // the outcome. The answer of the peer about the service comes later: the first
 // Read reports it as a [lane.RefusedError].
 //
-// The caller closes the stream. Errors wrap [ErrNoPath], [ErrRefused], an error
+// The caller closes the stream. Errors wrap [ErrNoPath], an error
 // of [Signaler], or the cause of ctx.
 func (m *Manager) DialContext(ctx context.Context, peer signal.PeerID, service string, class lane.Class) (*lane.Stream, error) {
 	// A tunnel can end between being found and being used; the next one cannot

@@ -3,9 +3,7 @@ package tunnel
 import (
 	"context"
 	"net/netip"
-	"strings"
 	"time"
-	"unicode"
 )
 
 // mappedFor is how long an address that STUN once told is offered to peers
@@ -51,14 +49,4 @@ func (m *Manager) mappedBy(ctx context.Context, server netip.AddrPort) (netip.Ad
 	defer m.mu.Unlock()
 	m.mapping = mapping{addr: addr, at: time.Now()}
 	return addr, nil
-}
-
-// printable returns s without what could deceive a terminal or a log.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s)
 }

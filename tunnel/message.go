@@ -21,7 +21,6 @@ type message struct {
 
 	Punch      *punch.Description `cbor:"5,keyasint,omitempty"`
 	Candidates []string           `cbor:"6,keyasint,omitempty"`
-	Reason     string             `cbor:"7,keyasint,omitempty"` // for people
 }
 
 // A kind says what a message means.
@@ -30,7 +29,6 @@ type kind uint8
 const (
 	offer      kind = 1 // let us have a tunnel; Punch is attempt 0
 	answer     kind = 2 // yes; Punch answers attempt 0
-	refuse     kind = 3 // no; Reason says why
 	candidates kind = 4 // further candidates for Attempt
 	punchOffer kind = 5 // let us try for a direct path again
 	punchReply kind = 6 // yes
@@ -46,9 +44,6 @@ const maxMessage = 8 << 10
 
 // maxCandidates bounds the candidates of one message.
 const maxCandidates = 16
-
-// maxReason bounds the text a peer may make this end show, in bytes.
-const maxReason = 256
 
 var errMessage = errors.New("malformed message")
 
@@ -81,7 +76,7 @@ func decodeMessage(b []byte) (message, error) {
 	if err := mode.Unmarshal(b, &m); err != nil {
 		return message{}, fmt.Errorf("%w: %w", errMessage, err)
 	}
-	if len(m.Candidates) > maxCandidates || len(m.Reason) > maxReason {
+	if len(m.Candidates) > maxCandidates {
 		return message{}, fmt.Errorf("%w: too long", errMessage)
 	}
 	if m.Punch != nil {

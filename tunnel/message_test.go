@@ -11,7 +11,7 @@ import (
 func FuzzDecodeMessage(f *testing.F) {
 	for _, m := range []message{
 		{Kind: offer, Session: 1, Instance: 2, Punch: &punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}},
-		{Kind: refuse, Reason: "not paired"},
+		{Kind: hello, Instance: 1 << 63},
 		{Kind: candidates, Attempt: 3, Candidates: []string{"1 1 udp 2130706431 192.168.1.2 5000 typ host"}},
 	} {
 		b, err := m.encode()

@@ -233,7 +233,7 @@ func (s *session) serve(ctx context.Context) error {
 }
 
 // connect returns the QUIC connection with the peer, made over the relay.
-// introduced tells when the peer cannot be told or refuses.
+// introduced tells when the peer cannot be told.
 func (s *session) connect(ctx context.Context, introduced <-chan error) (*quic.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, handshakeIn, fmt.Errorf("%w: no answer within %v", ErrNoPath, handshakeIn))
 	defer cancel()

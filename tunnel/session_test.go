@@ -245,7 +245,7 @@ func TestReplay(t *testing.T) {
 		}
 		m.Deliver(them.PeerID(), sealed)
 	}
-	for _, k := range []kind{offer, refuse, punchOffer, punchReply, punchWish, idleAsk, idleAgree, hello} {
+	for _, k := range []kind{offer, punchOffer, punchReply, punchWish, idleAsk, idleAgree, hello} {
 		if deliver(k); len(s.inbox) != 0 {
 			t.Errorf("a message of kind %d got into a live tunnel", k)
 			<-s.inbox

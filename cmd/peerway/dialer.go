@@ -57,10 +57,6 @@ func explainDial(target proxy.Target, err error) error {
 		e.Hop = proxy.HopSignal
 		e.Reason = "this gateway has no connection to the signal server, which introduces the two"
 		e.Fix = "check this machine's network; the gateway keeps trying"
-	case errors.Is(err, tunnel.ErrRefused):
-		e.Code, e.Hop = proxy.CodeNotAllowed, proxy.HopPeer
-		e.Reason = fmt.Sprintf("the peer %q refuses a tunnel", target.Peer)
-		e.Fix = "pair again, with a fresh code of peerway expose"
 	case errors.Is(err, tunnel.ErrNoPath):
 		e.Reason = fmt.Sprintf("no packet gets through to the peer %q", target.Peer)
 		e.Fix = "it may have just lost its network; try again"

@@ -32,7 +32,6 @@ func TestDialErrorsAreExplained(t *testing.T) {
 		{signal.ErrDisconnected, proxy.CodeNoPath, proxy.HopSignal, exitNoPath},
 		{tunnel.ErrNoPath, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
 		{tunnel.ErrPeerLost, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
-		{tunnel.ErrRefused, proxy.CodeNotAllowed, proxy.HopPeer, exitNotAllowed},
 		{errUnforeseen, proxy.CodeOther, proxy.HopGateway, exitOther},
 	} {
 		err := explainDial(target, fmt.Errorf("tunnel: dial: %w", test.err))
