@@ -155,6 +155,9 @@ func TestErrorPages(t *testing.T) {
 			if strings.Contains(text, "<it>") {
 				t.Errorf("not escaped: %q", text)
 			}
+			if want := `<a href="http://localhost:7480/">`; !strings.Contains(text, want) {
+				t.Errorf("no way to the list of services: %q", text)
+			}
 			res, text = g.get(t, url, "Accept", "application/json")
 			var told struct {
 				Status            int
@@ -299,6 +302,24 @@ func TestConnectIsRefused(t *testing.T) {
 		io.WriteString(c, "CONNECT "+host+" HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
 		if line, err := bufio.NewReader(c).ReadString('\n'); !strings.Contains(line, want) {
 			t.Errorf("CONNECT %s: %q, %v", host, line, err)
+		}
+	}
+}
+
+func TestAdviceIsASentence(t *testing.T) {
+	tests := map[string]string{
+		"start <it>":            "<p>Start &lt;it&gt;.</p>",
+		"did you mean it?":      "<p>Did you mean it?</p>",
+		"see http://localhost/": "<p>See http://localhost/</p>",
+		"\xff":                  "<p>\ufffd.</p>", // a peer may say anything
+		"":                      "",
+	}
+	for advice, want := range tests {
+		answer := refused(proxy.CodeNoPath, proxy.HopPath)
+		answer.Fix = advice
+		g := open(t, func(context.Context) (proxy.Conn, error) { return newLate(answer), nil })
+		if _, text := g.get(t, "http://web.home.localhost/", "Accept", "text/html"); !strings.Contains(text, want) {
+			t.Errorf("the page for the advice %q has no %q:\n%s", advice, want, text)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"peerway/proxy"
 )
@@ -29,25 +31,26 @@ const errorPage = `<!doctype html><html lang="en"><title>{{.Status}} {{.Title}}<
 ` + style + `
 <h1>{{.Title}}</h1>
 <p>{{if .Name}}<b>{{.Name}}</b>: {{end}}{{.Reason}}.</p>
-{{if .Fix}}<p>{{.Fix}}</p>
+{{if .Fix}}<p>{{sentence .Fix}}</p>
 {{end}}<ol>{{range .Hops}}<li class="{{.State}}">{{.Name}}</li>{{end}}</ol>
-<p><small>Peerway · {{.Code}} · failed at the {{.Hop}}</small></p>
+<p><small>Peerway · {{.Code}} · failed at the {{.Hop}}{{if .List}} · <a href="{{.List}}">all services</a>{{end}}</small></p>
 `
 
 const indexPage = `<!doctype html><html lang="en"><title>Peerway</title>
 ` + style + `
 <h1>Peerway</h1>
-{{if .}}<table>
+{{if .}}<p>What the paired peers share. Web sites open here, cameras in a player such as VLC or ffplay.</p>
+<table>
 {{range .}}<tr><td>{{.Name}}<td>{{if .Link}}<a href="{{.URL}}">{{.URL}}</a>{{else}}<code>{{.URL}}</code>{{end}}<td>{{if not .Online}}offline{{end}}
 {{end}}</table>
-{{else}}<p>No peer offers anything yet.</p>
+{{else}}<p>No peer offers anything yet. Run <code>peerway expose</code> beside a camera or a web server.</p>
 {{end}}`
 
 // pages are the gateway's own pages.
 type pages struct{ err, index *template.Template }
 
 func parsePages() (*pages, error) {
-	e, err := template.New("error").Parse(errorPage)
+	e, err := template.New("error").Funcs(template.FuncMap{"sentence": sentence}).Parse(errorPage)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +59,16 @@ func parsePages() (*pages, error) {
 		return nil, err
 	}
 	return &pages{err: e, index: i}, nil
+}
+
+// sentence makes a sentence of advice, which is written as the part of one.
+func sentence(advice string) string {
+	first, size := utf8.DecodeRuneInString(advice)
+	text := string(unicode.ToUpper(first)) + advice[size:]
+	if strings.HasSuffix(text, "?") || strings.HasSuffix(text, "/") { // a dot would seem to belong to a URL
+		return text
+	}
+	return text + "."
 }
 
 // A failure is what a page or a program is told of an error.
@@ -70,6 +83,7 @@ type failure struct {
 	Title   string `json:"-"`
 	Name    string `json:"-"`
 	Hops    []hop  `json:"-"`
+	List    string `json:"-"` // URL of the list of services, if it can be told
 }
 
 // A hop is a station on the way from the browser to the web server.
@@ -101,6 +115,9 @@ func (p *pages) writeError(w http.ResponseWriter, r *http.Request, status int, e
 	var body bytes.Buffer
 	switch form := formOf(r.Header.Get("Accept")); form {
 	case "text/html":
+		if localName(r.Host) != "" {
+			f.List = "http://localhost" + portOf(r.Host) + "/"
+		}
 		if err := p.err.Execute(&body, f); err != nil {
 			panic(err) // a mistake in our own template
 		}
