@@ -166,21 +166,21 @@ func (h *hub) serve(ctx context.Context, s *source) {
 	if err != nil {
 		h.finish(s, err)
 		if ctx.Err() == nil {
-			log.Warn("camera cannot be opened", "dur", time.Since(started), "err", err)
+			log.Warn("camera cannot be opened", "dur", time.Since(started).Round(time.Millisecond), "err", err)
 		}
 		return
 	}
 	defer p.close()
 	h.begin(s, p)
-	log.Info("camera is open", "dur", time.Since(started))
+	log.Info("camera is open", "dur", time.Since(started).Round(time.Millisecond))
 
 	err = h.attend(ctx, s, p)
 	h.finish(s, err) // before close: who comes now gets a new source at once
 	if err != nil && ctx.Err() == nil {
-		log.Warn("camera is gone", "dur", time.Since(started), "err", err)
+		log.Warn("camera is gone", "dur", time.Since(started).Round(time.Millisecond), "err", err)
 		return
 	}
-	log.Info("camera is closed", "dur", time.Since(started))
+	log.Info("camera is closed", "dur", time.Since(started).Round(time.Millisecond))
 }
 
 // attend waits for the end of a source: nil when nobody has watched for 30 s.
