@@ -52,6 +52,9 @@ func ParseCode(s string) (Code, error) {
 	if len(s) > 320 {
 		return Code{}, fmt.Errorf("%w: %d characters", ErrCode, len(s))
 	}
+	if strings.Contains(s, "://") {
+		return Code{}, fmt.Errorf("%w: this is a URL; a code is what peerway expose prints after the word pair", ErrCode)
+	}
 	addr, text, ok := strings.Cut(s, "/")
 	if !ok {
 		return Code{}, fmt.Errorf("%w: it does not look like HOST:PORT/CODE", ErrCode)

@@ -141,6 +141,9 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if welcomed {
+			c.log.Info("signal server is lost", "remote", c.cfg.URL.Addr, "err", err)
+		}
 		if refused, ok := errors.AsType[*RefusedError](err); ok && (refused.Code != WrongPin || !ever) {
 			return refused
 		}
@@ -154,7 +157,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if away, ok := errors.AsType[*goingAwayError](err); ok {
 			wait = rand.N(max(away.retry, backoffMin))
 		}
-		c.log.Warn("no connection to the signal server", "remote", c.cfg.URL.Addr, "err", err, "dur", wait)
+		c.log.Warn("no connection to the signal server, trying again soon", "remote", c.cfg.URL.Addr, "err", err, "dur", wait.Round(time.Millisecond))
 		if err := wire.Pause(ctx, wait); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -195,9 +196,21 @@ func (d dialer) dialTCP(ctx context.Context) (conn net.Conn, direct bool, err er
 	}
 	conn, err = dial(ctx, "tcp", d.addr)
 	if err != nil {
-		return nil, false, fmt.Errorf("connect to %s: %w", d.addr, err)
+		return nil, false, fmt.Errorf("connect to %s: %w", d.addr, dialReason(err))
 	}
 	return conn, true, nil
+}
+
+// dialReason returns why a dial did not succeed, without the address and the
+// system call that [net] puts before it.
+func dialReason(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		err = op.Err
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = call.Err
+	}
+	return err
 }
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)

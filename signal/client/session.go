@@ -52,7 +52,6 @@ func (c *Client) session(ctx context.Context) (welcomed bool, err error) {
 	}
 	if s.welcomed {
 		c.cfg.Handler.Disconnected(err)
-		c.log.Info("signal server is lost", "remote", c.cfg.URL.Addr, "err", err)
 	}
 	return s.welcomed, err
 }
