@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,6 +61,21 @@ func (at *listen) flags(cmd *cobra.Command) {
 // check reports what is wrong with the addresses.
 func (at *listen) check() error { return errors.Join(checkAddress(at.http), checkAddress(at.rtsp)) }
 
+// open reports whether the addresses can be listened on now.
+func (at *listen) open() error {
+	for _, address := range []string{at.http, at.rtsp} {
+		if strings.HasPrefix(address, ":") {
+			address = "localhost" + address // as the gateway takes it
+		}
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			return explainListen(err, otherAddress)
+		}
+		ln.Close()
+	}
+	return nil
+}
+
 // warn tells a person about addresses that others can reach.
 func (at *listen) warn(tell func(format string, args ...any)) {
 	for _, address := range []string{at.http, at.rtsp} {
@@ -79,6 +95,9 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 	defer dir.Close()
 	log := p.log()
 	if code != (signal.Code{}) {
+		if err := at.open(); err != nil {
+			return err // before the code is spent
+		}
 		if err := pair(ctx, dir, code, log); err != nil {
 			return err
 		}

@@ -200,11 +200,11 @@ func (d *demo) explain(urls map[string]string) {
     browser   %s
     ffplay    ffplay %s
     VLC       vlc %s
-    tunnels   peerway status --state %s
+    tunnels   %s status --state %s
 
   The VLC that Debian, Ubuntu and Raspberry Pi OS package has no RTSP: take ffplay there, or VLC's snap.
   Ctrl-C ends it all.
-`, demoPeer, urls["web"], urls["cam"], urls["cam"], d.dir.Path())
+`, demoPeer, urls["web"], urls["cam"], urls["cam"], os.Args[0], d.dir.Path())
 }
 
 // report describes the demo as its gateway sees it.

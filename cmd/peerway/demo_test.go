@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -76,7 +77,7 @@ func TestDemo(t *testing.T) {
 	if err != nil || r.Role != "demo" || len(r.Tunnels) != 1 || r.Tunnels[0].Peer != "home" {
 		t.Errorf("status = %+v, %v", r, err)
 	}
-	for _, want := range []string{"browser   " + web, "ffplay " + cam, "vlc " + cam, "peerway status --state " + dir} {
+	for _, want := range []string{"browser   " + web, "ffplay " + cam, "vlc " + cam, os.Args[0] + " status --state " + dir} {
 		if !strings.Contains(d.err.String(), want) {
 			t.Errorf("the demo does not tell %q but\n%s", want, d.err)
 		}

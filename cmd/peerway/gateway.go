@@ -72,8 +72,11 @@ func (g *gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	settling.Go(func() { g.settle(ctx) })
-	return explainListen(g.listener.Run(ctx), "choose another address with --http and --rtsp")
+	return explainListen(g.listener.Run(ctx), otherAddress)
 }
+
+// otherAddress is what else a person can do about an address of the gateway.
+const otherAddress = "choose another address with --http and --rtsp"
 
 // explainListen tells a person why an address cannot be listened on, and what
 // else to do. Other errors it returns as they are.

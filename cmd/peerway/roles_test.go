@@ -122,7 +122,7 @@ func TestThreeMachines(t *testing.T) {
 	if next == s.code {
 		t.Error("the pairing code is the same again")
 	}
-	late := start(t, "connect", s.code, "--state", s.state("late"))
+	late := start(t, "connect", s.code, "--state", s.state("late"), "--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0")
 	if got := late.ends(); got != exitNotAllowed {
 		t.Errorf("connecting with a used code exits with %d", got)
 	}
@@ -303,7 +303,8 @@ func TestBusyAddress(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
 	u, _ := url.Parse(s.webURL)
-	again := start(t, "connect", s.home.nth("pair", 2), "--state", s.state("again"), "--http", "127.0.0.1:"+u.Port(), "--rtsp", "127.0.0.1:0")
+	code := s.home.nth("pair", 2)
+	again := start(t, "connect", code, "--state", s.state("again"), "--http", "127.0.0.1:"+u.Port(), "--rtsp", "127.0.0.1:0")
 	if got := again.ends(); got != exitOther {
 		t.Errorf("a taken address exits with %d", got)
 	}
@@ -311,6 +312,8 @@ func TestBusyAddress(t *testing.T) {
 	if again.out.String() != "" {
 		t.Errorf("it printed %q", again.out)
 	}
+	// The code is not spent.
+	start(t, "connect", code, "--state", s.state("again"), "--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0").says("ready")
 	busy := start(t, "signal", "--state", s.state("busy"), "--listen", "127.0.0.1:"+u.Port())
 	if got := busy.ends(); got != exitOther {
 		t.Errorf("a taken address exits with %d", got)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -118,10 +119,13 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 // repeat what there is too much: it may hold a password.
 func atMost(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > n {
-			return usageError(cmd, fmt.Errorf("accepts at most %d arguments, received %d", n, len(args)))
+		switch {
+		case len(args) <= n:
+			return nil
+		case n == 0:
+			return usageError(cmd, errors.New("this command takes no argument, only flags"))
 		}
-		return nil
+		return usageError(cmd, fmt.Errorf("%d arguments where at most %d can be", len(args), n))
 	}
 }
 

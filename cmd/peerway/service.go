@@ -141,7 +141,7 @@ func checkAddress(address string) error {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("%.80q is not HOST:PORT, for example 127.0.0.1:7480", address)
+		return fmt.Errorf("%.80q is not HOST:PORT, for example 127.0.0.1:7480 or :7480", address)
 	}
 	return nil
 }

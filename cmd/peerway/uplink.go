@@ -41,8 +41,11 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 		err := c.Run(ctx)
 		u.up.Store(false)
 		refused, ok := errors.AsType[*client.RefusedError](err)
-		if !ok || refused.Code != client.NameTaken || refused.Suggestion == "" || u.insist {
+		switch {
+		case !ok || refused.Code != client.NameTaken || refused.Suggestion == "":
 			return err
+		case u.insist:
+			return fail(exitNotAllowed, "%w: choose another name", refused)
 		}
 		if cfg.Name != u.cfg.Name { // somebody was faster: ask for another suggestion
 			cfg.Name = u.cfg.Name
