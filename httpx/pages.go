@@ -39,7 +39,7 @@ const errorPage = `<!doctype html><html lang="en"><title>{{.Status}} {{.Title}}<
 const indexPage = `<!doctype html><html lang="en"><title>Peerway</title>
 ` + style + `
 <h1>Peerway</h1>
-{{if .}}<p>What the paired peers share. Web sites open here, cameras in a player such as VLC or ffplay.</p>
+{{if .}}<p>Web sites open here, cameras in a player such as VLC or ffplay.</p>
 <table>
 {{range .}}<tr><td>{{.Name}}<td>{{if .Link}}<a href="{{.URL}}">{{.URL}}</a>{{else}}<code>{{.URL}}</code>{{end}}<td>{{if not .Online}}offline{{end}}
 {{end}}</table>

@@ -22,6 +22,9 @@ func (p *program) signal() *cobra.Command {
 		Long: `Signal runs the server by which peers find each other. It needs one public TCP port, and UDP at the same
 number. It cannot read what peers say to each other.
 
+Where the public address is not one of this machine, as behind a router or in many clouds, use
+--listen :7443 and write the public address into the URL it prints.
+
 On standard output: "ready URL" when it is open. The URL carries the server's key and the secret to join
 it: give it to "peerway expose --signal URL" and keep it to yourself. The key is made on the first start
 and kept in the state folder.`,

@@ -45,7 +45,7 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 		case !ok || refused.Code != client.NameTaken || refused.Suggestion == "":
 			return err
 		case u.insist:
-			return fail(exitNotAllowed, "%w: choose another name", refused)
+			return fail(exitNotAllowed, "the name %s is taken: choose another; %q is free", cfg.Name, refused.Suggestion)
 		}
 		if cfg.Name != u.cfg.Name { // somebody was faster: ask for another suggestion
 			cfg.Name = u.cfg.Name
