@@ -13,7 +13,7 @@ help:
 	@echo "make build   the binary, into ./peerway"
 	@echo "make demo    everything on this machine, with a built-in camera and web site"
 	@echo "make test    vet, format check and all tests; as root on Debian it installs what they need"
-	@echo "make lint    vet and format check for every system, and go.mod in order"
+	@echo "make lint    vet, format check, checksums of the modules, and the rules of STYLE.md"
 	@echo "make bench   measure the whole path and print a table (root, Linux)"
 	@echo "make cross   build and vet for every system"
 	@echo "make clean   remove what the other targets made"
