@@ -22,17 +22,17 @@ const codeHeader = "Peerway-Error"
 // A gateway handles the requests of all viewers.
 type gateway struct {
 	routes  *proxy.Routes
-	forward *httputil.ReverseProxy
+	forward httputil.ReverseProxy // copied for each request, with its exchange in the copy
+	buffers buffers
 	pages   *pages
 	log     *slog.Logger
 }
 
 func newGateway(routes *proxy.Routes, send roundTripper, p *pages, log *slog.Logger) *gateway {
 	g := &gateway{routes: routes, pages: p, log: log}
-	g.forward = &httputil.ReverseProxy{
+	g.forward = httputil.ReverseProxy{
 		Transport:      send,
 		FlushInterval:  -1, // pass on every write: events and cameras stream
-		BufferPool:     new(buffers),
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Rewrite:        rewrite,
 		ModifyResponse: modify,
@@ -80,8 +80,10 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, host string) {
 		})
 		return
 	}
-	x := &exchange{target: target, control: http.NewResponseController(w)}
-	g.forward.ServeHTTP(answer{w}, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	x := &exchange{target: target, control: http.NewResponseController(w), buffers: &g.buffers}
+	forward := g.forward
+	forward.BufferPool = x
+	forward.ServeHTTP(answer{w}, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 	if x.duplex {
 		// The server of net/http would do this itself, but trips over it after
 		// a full-duplex handler: it then reads twice at once.
@@ -109,7 +111,9 @@ func (a answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 type exchange struct {
 	target  proxy.Target
 	control *http.ResponseController
+	buffers *buffers
 	duplex  bool // the answer has begun, perhaps before the upload has ended
+	large   bool // the answer is known to be
 }
 
 type exchangeKey struct{}
@@ -119,11 +123,19 @@ func exchangeOf(r *http.Request) *exchange {
 	return x
 }
 
+// Get implements [httputil.BufferPool]: it is called once an answer has begun.
+func (x *exchange) Get() []byte { return x.buffers.get(x.large) }
+
+// Put implements [httputil.BufferPool].
+func (x *exchange) Put(b []byte) { x.buffers.put(b) }
+
 // modify prepares the answer of a web server for the viewer.
 func modify(res *http.Response) error {
 	res.Header.Del(codeHeader)
 	r := res.Request
-	if x := exchangeOf(r); res.StatusCode != http.StatusSwitchingProtocols && r.Body != nil && r.Header.Get("Expect") == "" {
+	x := exchangeOf(r)
+	x.large = res.ContentLength >= largeBuffer
+	if res.StatusCode != http.StatusSwitchingProtocols && r.Body != nil && r.Header.Get("Expect") == "" {
 		x.duplex = x.control.EnableFullDuplex() == nil // or the rest of the upload would be thrown away now
 	}
 	return nil

@@ -203,21 +203,3 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements [http.RoundTripper].
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// copyBuffer is what an answer is copied through, in bytes: one for as long as it
-// lasts, which is long for one that waits for events.
-const copyBuffer = 32 << 10
-
-// buffers is the [httputil.BufferPool] of one gateway.
-type buffers struct{ pool sync.Pool }
-
-// Get implements [httputil.BufferPool].
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[copyBuffer]byte); ok {
-		return p[:]
-	}
-	return new([copyBuffer]byte)[:]
-}
-
-// Put implements [httputil.BufferPool].
-func (b *buffers) Put(p []byte) { b.pool.Put((*[copyBuffer]byte)(p)) }
