@@ -261,7 +261,7 @@ func (e events) Presence(p signal.Presence) {
 	switch known := !before.Peer.IsZero(); {
 	case p.Online && !before.Online:
 		e.log.Info("peer is online", "peer", name)
-	case !p.Online && (before.Online || !known):
+	case !p.Online && (before.Online || !known && e.gateway != nil): // only who wants to reach it misses it
 		e.log.Info("peer is offline", "peer", name)
 	}
 	if e.gateway != nil {

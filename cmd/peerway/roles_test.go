@@ -113,6 +113,9 @@ func TestThreeMachines(t *testing.T) {
 	if r = status(t, s.state("home")); r.Role != "peer" || r.Name != "home" || len(r.Peers) != 1 || !r.Peers[0].Online {
 		t.Errorf("status of the peer: %+v", r)
 	}
+	if strings.Contains(s.home.err.String(), "peer is offline") {
+		t.Errorf("a gateway that pairs is called offline:\n%s", s.home.err)
+	}
 	if r = status(t, s.state("signal")); r.Role != "signal" || strings.Contains(s.signalURL, r.Signal.URL) {
 		t.Errorf("status of the signal server: %+v", r)
 	}

@@ -94,12 +94,12 @@ func (c cameraBackend) Dial(ctx context.Context) (export.Upstream, error) {
 // checkServices dials each service once and logs which cannot be reached and
 // why. It returns how many can be.
 func checkServices(ctx context.Context, services []service, log *slog.Logger) (working int) {
-	ctx, cancel := context.WithTimeout(ctx, checkWithin)
+	within, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
 	failures := make([]error, len(services))
 	var checks sync.WaitGroup
 	for i, s := range services {
-		checks.Go(func() { failures[i] = s.backend.Check(ctx) })
+		checks.Go(func() { failures[i] = s.backend.Check(within) })
 	}
 	checks.Wait()
 	for i, s := range services {
@@ -107,6 +107,7 @@ func checkServices(ctx context.Context, services []service, log *slog.Logger) (w
 		case failures[i] == nil:
 			log.Info("service answers", "service", s.Name)
 			working++
+		case ctx.Err() != nil: // it was not waited for
 		case errors.Is(failures[i], context.DeadlineExceeded):
 			log.Warn("service does not answer", "service", s.Name, "err", fmt.Errorf("no answer within %v", checkWithin))
 		default:
