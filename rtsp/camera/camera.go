@@ -14,7 +14,7 @@ import (
 
 const (
 	dialWithin   = 10 * time.Second // TCP and TLS handshake with the camera
-	answerWithin = 10 * time.Second // one answer of the camera to Check
+	answerWithin = 10 * time.Second // one answer of the camera, before it sends media
 )
 
 // A Camera says where an RTSP server is and how to log in to it. It may be used

@@ -90,7 +90,8 @@ func TestCheck(t *testing.T) {
 	digest.WantIdle(t)
 }
 
-// silent returns the address of a server that says one thing and hangs up.
+// silent returns the address of a server that says one thing when it is asked,
+// and hangs up.
 func silent(t *testing.T, what string) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -104,7 +105,7 @@ func silent(t *testing.T, what string) string {
 			if err != nil {
 				return
 			}
-			io.CopyN(io.Discard, c, 1)
+			wire.NewReader(c).Next() // what is unread at the end may cut off the answer
 			io.WriteString(c, what)
 			c.Close()
 		}
@@ -283,6 +284,33 @@ func TestSpliceEndsWithTheCamera(t *testing.T) {
 	}
 	if err := <-ended; err == nil {
 		t.Error("Splice says nothing about the camera's end")
+	}
+}
+
+// Whoever asks learns why the camera does not answer, and nothing of its address.
+func TestSpliceSaysWhyTheCameraDoesNotAnswer(t *testing.T) {
+	for name, c := range map[string]struct{ says, want string }{
+		"HTTP":         {"HTTP/1.1 400 Bad Request\r\n\r\n", "it speaks HTTP, not RTSP"},
+		"noise":        {strings.Repeat("\xde\xad", 1<<16), "not RTSP"},
+		"cut short":    {"RTSP/1.0 200 OK\r\n", "hung up without an answer"},
+		"nothing":      {"", "hung up without an answer"},
+		"endless head": {"RTSP/1.0 200 OK\r\nX: " + strings.Repeat("x", 1<<17), "too large"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := silent(t, c.says)
+			g, ended := splice(t, t.Context(), parse(t, "rtsp://"+address))
+			status, reason := g.do(t, "DESCRIBE rtsp://camera", "", camera.ReasonHeader)
+			if status != "RTSP/1.0 502 Bad Gateway" || !strings.Contains(reason, c.want) {
+				t.Errorf("got %q, %q, want %q", status, reason, c.want)
+			}
+			if strings.Contains(g.spoken.String(), address) {
+				t.Errorf("the gateway learns the address: %s", g.spoken.String())
+			}
+			g.Close()
+			if err := <-ended; err == nil {
+				t.Error("Splice says nothing about it")
+			}
+		})
 	}
 }
 

@@ -219,6 +219,18 @@ func (d *dialogue) teardown() []byte {
 	}})
 }
 
+// giveUp returns answers of our own to all requests that the camera leaves
+// unanswered, because of err.
+func (d *dialogue) giveUp(err error) (toGateway []byte) {
+	for _, e := range d.pending {
+		if e.cseq != "" {
+			toGateway = append(toGateway, refusal(e.cseq, base.StatusBadGateway, excuse(err))...)
+		}
+	}
+	d.pending = nil
+	return toGateway
+}
+
 // refusal returns an answer of our own to a request of the gateway.
 func refusal(cseq string, status base.StatusCode, reason string) []byte {
 	raw, _ := base.Response{StatusCode: status, Header: base.Header{

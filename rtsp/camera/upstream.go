@@ -33,6 +33,8 @@ type Upstream struct {
 	mu       sync.Mutex // guards the following, and keeps writes to conn in the dialogue's order
 	dialogue *dialogue
 	deaf     error // of a write to the camera, which may have been cut: nothing may follow
+	timed    bool  // conn has a read deadline: an answer is due
+	leaving  bool  // the read deadline is the farewell's
 }
 
 // Close closes the connection to the camera. It may be called again.
@@ -55,9 +57,10 @@ func (u *Upstream) Splice(ctx context.Context, stream proxy.Conn) error {
 
 	var heard error
 	answers.Go(func() {
-		heard = s.answers()
+		var told bool
+		heard, told = s.answers()
 		stream.CloseWrite()
-		s.hangUp()
+		s.hangUp(told)
 	})
 	asked := s.requests()
 	u.farewell()
@@ -122,36 +125,65 @@ func (s *splice) request(part wire.Part) (err error) {
 	return sent
 }
 
-// hangUp ends requests.
-func (s *splice) hangUp() { s.stream.SetReadDeadline(time.Unix(1, 0)) }
+// hangUp ends requests: at once, or when the gateway has had time to read what
+// it was told. The end of a stream in error overtakes what is on its way.
+func (s *splice) hangUp(told bool) {
+	until := time.Unix(1, 0)
+	if told {
+		until = time.Now().Add(farewellWithin)
+	}
+	s.stream.SetReadDeadline(until)
+}
 
 // answers carries the camera's messages and media to the gateway until the
 // camera ends or has answered TEARDOWN. When the gateway takes no more, answers
 // goes on to listen for that answer: a connection that is closed with unread
 // data in it is reset, and a reset may overtake the TEARDOWN.
-func (s *splice) answers() error {
+//
+// When the camera fails, the gateway's requests are answered with the reason;
+// told reports that there were any.
+func (s *splice) answers() (err error, told bool) {
 	in := wire.NewReader(s.conn)
 	var deaf error // of the gateway
 	for over := false; !over; {
 		part, err := in.Next()
 		if err != nil {
-			s.toGateway(true, nil)
-			return cmp.Or(deaf, fmt.Errorf("the camera: %w", err))
+			err = s.named(err)
+			return cmp.Or(deaf, fmt.Errorf("the camera: %w", err)), s.excuse(err)
 		}
 		out, flush := part.Frame, in.Buffered() == 0
 		if part.Frame == nil {
 			if out, over, err = s.answer(part); err != nil {
-				return err
+				return err, s.excuse(err)
 			}
 			flush = true
 		}
 		if deaf == nil {
 			if deaf = s.toGateway(flush, out); deaf != nil {
-				s.hangUp()
+				s.hangUp(false)
 			}
 		}
 	}
-	return deaf
+	return deaf, false
+}
+
+// named tells a camera that does not answer from the farewell's silence.
+func (s *splice) named(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timed && !s.leaving && errors.Is(err, os.ErrDeadlineExceeded) {
+		return errNoAnswer
+	}
+	return err
+}
+
+// excuse answers the requests that wait with the reason why the camera does not,
+// after all that it has said. It reports whether there were any.
+func (s *splice) excuse(err error) bool {
+	s.mu.Lock()
+	out := s.dialogue.giveUp(err)
+	s.mu.Unlock()
+	return s.toGateway(true, out) == nil && len(out) > 0
 }
 
 // answer translates a message of the camera and sends it what is due. It
@@ -185,6 +217,7 @@ func (u *Upstream) toCamera(say func(*dialogue) []byte) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	out := say(u.dialogue)
+	u.expect(len(out) > 0)
 	if len(out) == 0 || u.deaf != nil {
 		return u.deaf
 	}
@@ -195,11 +228,29 @@ func (u *Upstream) toCamera(say func(*dialogue) []byte) error {
 	return u.deaf
 }
 
+// expect bounds the wait for the answers that lead to a session. Later, media
+// tells that the camera is there, and the gateway listens for that; some cameras
+// never answer a keep-alive. The caller holds mu.
+func (u *Upstream) expect(asked bool) {
+	switch d := u.dialogue; {
+	case u.leaving:
+	case d.session != "" || len(d.pending) == 0:
+		if u.timed {
+			u.timed = false
+			u.conn.SetReadDeadline(time.Time{})
+		}
+	case asked:
+		u.timed = true
+		u.conn.SetReadDeadline(time.Now().Add(answerWithin))
+	}
+}
+
 // farewell sends the TEARDOWN that is missing and bounds the wait for the last
 // answer.
 func (u *Upstream) farewell() {
 	var waiting bool
 	err := u.toCamera(func(d *dialogue) []byte {
+		u.leaving = true
 		last := d.teardown()
 		waiting = d.tearing && !d.over
 		return last

@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
+
+	"peerway/rtsp/wire"
 )
 
 // ReasonHeader is the header of an answer to the gateway in which the peer says
@@ -77,6 +80,26 @@ func inWords(err error, address string, within time.Duration) error {
 		return err
 	}
 	return &worded{text: text, err: err}
+}
+
+var errNoAnswer = fmt.Errorf("no answer within %v", answerWithin)
+
+// excuse says to a person at the gateway why the camera left a request
+// unanswered, without an address of the camera.
+func excuse(err error) string {
+	switch {
+	case errors.Is(err, errHTTP):
+		return errHTTP.Error()
+	case errors.Is(err, wire.ErrNoRTSP), errors.Is(err, wire.ErrTooLarge), errors.Is(err, errMessage):
+		return "the camera's answer is " + err.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the camera hung up without an answer"
+	case errors.Is(err, errReset):
+		return "the camera cut the connection"
+	case errors.Is(err, errNoAnswer):
+		return "the camera accepted the connection, but sent " + err.Error()
+	}
+	return "the connection to the camera broke"
 }
 
 // worded is an error with a text of its own.
