@@ -165,6 +165,9 @@ func TestPairingIsRemembered(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.state("laptop"), "control.sock")); !os.IsNotExist(err) {
 		t.Errorf("the control socket is still there: %v", err)
 	}
+	if strings.Contains(s.laptop.err.String(), "is lost") {
+		t.Errorf("who was asked to end has lost the signal server:\n%s", s.laptop.err)
+	}
 
 	// A process that was killed leaves its socket and its lock file; the next
 	// one does not mind.
