@@ -90,8 +90,12 @@ func excuse(err error) string {
 	switch {
 	case errors.Is(err, errHTTP):
 		return errHTTP.Error()
-	case errors.Is(err, wire.ErrNoRTSP), errors.Is(err, wire.ErrTooLarge), errors.Is(err, errMessage):
+	case errors.Is(err, wire.ErrNoRTSP):
 		return "the camera's answer is " + err.Error()
+	case errors.Is(err, wire.ErrTooLarge):
+		return "the camera sent a " + err.Error()
+	case errors.Is(err, errMessage):
+		return "the camera sent a " + errMessage.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the camera hung up without an answer"
 	case errors.Is(err, errReset):
