@@ -6,7 +6,7 @@ import "sync"
 // for one that waits for events: only an answer of known, large size gets a
 // large buffer.
 const (
-	smallBuffer = 8 << 10
+	smallBuffer = 4 << 10
 	largeBuffer = 64 << 10
 )
 

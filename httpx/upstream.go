@@ -43,8 +43,8 @@ func newUpstream(ctx context.Context, d proxy.Dialer) *upstream {
 		ExpectContinueTimeout:  2 * time.Second, // then the server is taken to be one that never says "100 Continue"
 		MaxResponseHeaderBytes: 1 << 20,
 		// Large reads and writes pass these by; an idle connection keeps them.
-		WriteBufferSize: 2 << 10,
-		ReadBufferSize:  2 << 10,
+		WriteBufferSize: 1 << 10,
+		ReadBufferSize:  1 << 10,
 	}
 	return u
 }
