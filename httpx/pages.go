@@ -103,6 +103,9 @@ func newFailure(status int, e *proxy.Error) failure {
 			state = "failed"
 		case state == "failed":
 			state = "untried"
+		case h == proxy.HopPath && e.Code == proxy.CodePeerOffline:
+			f.Hops = append(f.Hops, hop{string(h), "untried"}) // there is nobody at its other end
+			continue
 		}
 		f.Hops = append(f.Hops, hop{string(h), state})
 	}

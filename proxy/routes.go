@@ -162,7 +162,7 @@ func (r *Routes) find(target Target) (Target, string, error) {
 		}
 	case !p.online:
 		return target, scheme, &Error{
-			Code: CodePeerOffline, Hop: HopSignal, Target: target,
+			Code: CodePeerOffline, Hop: HopPeer, Target: target,
 			Reason: fmt.Sprintf("the peer %q is offline", target.Peer),
 			Fix:    "start peerway there and check its network",
 		}

@@ -46,7 +46,7 @@ func explainDial(target proxy.Target, err error) error {
 	e := &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: target, Err: err}
 	switch {
 	case errors.Is(err, signal.ErrOffline):
-		e.Code, e.Hop = proxy.CodePeerOffline, proxy.HopSignal
+		e.Code, e.Hop = proxy.CodePeerOffline, proxy.HopPeer
 		e.Reason = fmt.Sprintf("the peer %q is offline", target.Peer)
 		e.Fix = "start peerway there and check its network"
 	case errors.Is(err, signal.ErrNotAllowed):

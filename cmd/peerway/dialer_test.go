@@ -27,7 +27,7 @@ func TestDialErrorsAreExplained(t *testing.T) {
 		hop  proxy.Hop
 		exit int
 	}{
-		{signal.ErrOffline, proxy.CodePeerOffline, proxy.HopSignal, exitPeerOffline},
+		{signal.ErrOffline, proxy.CodePeerOffline, proxy.HopPeer, exitPeerOffline},
 		{signal.ErrNotAllowed, proxy.CodeNotAllowed, proxy.HopSignal, exitNotAllowed},
 		{signal.ErrDisconnected, proxy.CodeNoPath, proxy.HopSignal, exitNoPath},
 		{tunnel.ErrNoPath, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
