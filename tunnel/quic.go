@@ -209,8 +209,13 @@ func lost(err error) error {
 			return errReplaced
 		case app.Remote && app.ErrorCode == closeGoing:
 			return fmt.Errorf("%w: it was stopped", ErrPeerLost)
+		case app.Remote && app.ErrorCode == closeBroken:
+			return fmt.Errorf("%w: it says that this end broke the protocol", ErrPeerLost)
 		}
 		return err
+	}
+	if stream, ok := errors.AsType[*quic.StreamError](err); ok && stream.Remote {
+		return fmt.Errorf("%w: it has ended the tunnel", ErrPeerLost)
 	}
 	if _, ok := errors.AsType[*quic.IdleTimeoutError](err); ok {
 		return fmt.Errorf("%w: nothing heard for %v", ErrPeerLost, quicIdle)
