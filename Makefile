@@ -4,10 +4,11 @@ GO      ?= go
 # The longest that all tests together may take, on two cores.
 TEST_TIMEOUT ?= 10m
 BENCH ?= .
+CYCLES ?= 10000
 
 SYSTEMS = linux/amd64 linux/arm64 linux/arm darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help build demo test lint bench cross clean tools
+.PHONY: help build demo test lint bench soak cross clean tools
 
 help:
 	@echo "make build   the binary, into ./peerway"
@@ -15,6 +16,7 @@ help:
 	@echo "make test    vet, format check and all tests; as root on Debian it installs what they need"
 	@echo "make lint    vet, format check, checksums of the modules, and the rules of STYLE.md"
 	@echo "make bench   measure the whole path and print a table (root, Linux)"
+	@echo "make soak    open and close 10,000 clients, then look for what they left"
 	@echo "make cross   build and vet for every system"
 	@echo "make clean   remove what the other targets made"
 
@@ -42,6 +44,9 @@ lint:
 
 bench: tools
 	$(GO) test ./integration -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 20m
+
+soak: tools
+	$(GO) test ./integration -run 'TestSoak' -soak $(CYCLES) -timeout 60m -v
 
 cross:
 	@for system in $(SYSTEMS); do \
