@@ -14,7 +14,7 @@ const (
 	bindBurst         = 2048      // all binds of a peer that comes back
 	relayPerSecond    = 512 << 20 // bytes; more than a machine relays, so that one peer is not all
 	relayBurst        = 256 << 20
-	maxMailboxes      = 16 // open at once, of one peer
+	maxMailboxes      = 16 // of one peer: open, or remembered
 )
 
 // What one address may get wrong.

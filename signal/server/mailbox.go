@@ -53,17 +53,33 @@ func (m mailboxes) open(id []byte, owner signal.PeerID, life time.Duration, now 
 		}
 		return 0
 	}
-	count := 0
-	for _, box := range m {
-		if box.owner == owner {
-			count++
-		}
-	}
-	if count >= maxMailboxes {
+	if !m.room(owner, now) {
 		return wire.CodeLimit
 	}
 	m[sha256.Sum256(id)] = &mailbox{owner: owner, expires: now.Add(min(life, maxCodeLife))}
 	return 0
+}
+
+// room reports whether owner may have one mailbox more, and makes room for it:
+// of those that are over, which are only remembered, the oldest is forgotten.
+func (m mailboxes) room(owner signal.PeerID, now time.Time) bool {
+	count := 0
+	var oldest [32]byte
+	var over *mailbox
+	for key, box := range m {
+		if box.owner != owner {
+			continue
+		}
+		count++
+		if (box.used || !now.Before(box.expires)) && (over == nil || box.expires.Before(over.expires)) {
+			oldest, over = key, box
+		}
+	}
+	if count < maxMailboxes {
+		return true
+	}
+	delete(m, oldest)
+	return over != nil
 }
 
 // close ends a mailbox of owner.
