@@ -29,7 +29,8 @@ type climber struct {
 	mapped    chan netip.AddrPort
 	clock     sleepClock
 	offlineAt time.Time      // since when the peer is known to be offline; zero: it is not
-	wokeAt    time.Time      // when this machine woke up, until the peer is heard; zero: it was
+	wokeAt    time.Time      // when this machine woke up, or the peer was doubted, until it is heard; zero: it was
+	doubted   bool           // the peer, once
 	asking    sync.WaitGroup // STUN queries
 }
 
@@ -348,9 +349,9 @@ func introduce(introduced chan<- error, err error) {
 // slept, before its tunnel is given up.
 const wokeSilent = 2 * time.Second
 
-// listen gives a peer up that is silent and offline, or silent after this machine
-// has slept for longer than a peer keeps a silent tunnel: QUIC, whose clock has
-// slept, too, would find out much later.
+// listen gives a peer up that is silent and offline, or said to be restarted, or
+// silent after this machine has slept for longer than a peer keeps a silent
+// tunnel: QUIC, whose clock has slept, too, would find out much later.
 func (c *climber) listen(now time.Time, seen path.Observation) {
 	offline, woke := c.s.offline.Load(), c.clock.woke(now, c.s.m.cfg.wall())
 	select {
@@ -365,8 +366,9 @@ func (c *climber) listen(now time.Time, seen path.Observation) {
 		c.offlineAt = now
 		c.ask()
 	}
-	if woke {
-		c.wokeAt = now
+	doubted := c.s.doubted.Load() && !c.doubted
+	if woke || doubted {
+		c.wokeAt, c.doubted = now, c.doubted || doubted
 		c.ask()
 	}
 	heard := seen.HeardDirect
@@ -381,7 +383,7 @@ func (c *climber) listen(now time.Time, seen path.Observation) {
 	case offline && now.Sub(c.offlineAt) > silent && now.Sub(heard) > silent:
 		c.s.cancel(fmt.Errorf("%w: it is offline and silent", ErrPeerLost))
 	case !c.wokeAt.IsZero() && now.Sub(c.wokeAt) > wokeSilent:
-		c.s.cancel(fmt.Errorf("%w: nothing heard since this machine slept", ErrPeerLost))
+		c.s.cancel(fmt.Errorf("%w: nothing heard since it was restarted, or this machine slept", ErrPeerLost))
 	}
 }
 

@@ -23,9 +23,9 @@ func (m *Manager) Connected(server netip.AddrPort) {
 // Disconnected tells the Manager that there is no signal server. Tunnels go on.
 func (m *Manager) Disconnected() {}
 
-// Presence tells the Manager what the server knows of a peer. A tunnel with an
-// earlier life of the peer's process is ended at once; a peer that is merely
-// offline keeps its tunnel while it is heard.
+// Presence tells the Manager what the server knows of a peer. A peer that is
+// offline keeps its tunnel while it is heard. If its process is another one, the
+// next stream gets a tunnel of its own, and the old one ends when it is silent.
 func (m *Manager) Presence(p signal.Presence) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -38,7 +38,10 @@ func (m *Manager) Presence(p signal.Presence) {
 		return
 	}
 	if known := sl.up.instance.Load(); known != 0 && known != p.Instance {
-		sl.up.cancel(errRestarted)
+		// The server may be lying, so live streams go on while the peer is heard.
+		sl.up.doubted.Store(true)
+		sl.up.drain(errReplaced)
+		sl.up = nil
 	}
 }
 

@@ -330,8 +330,12 @@ func (m *Manager) promote(s *session) bool {
 	if sl.pending != s {
 		return false
 	}
-	if sl.up != nil {
-		sl.up.cancel(errReplaced)
+	if old := sl.up; old != nil {
+		was, is := old.instance.Load(), s.instance.Load()
+		if was != 0 && is != 0 && was != is { // the handshake has proven it
+			old.cancel(errRestarted)
+		}
+		old.drain(errReplaced)
 	}
 	sl.pending, sl.up = nil, s
 	return true

@@ -202,10 +202,23 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestRestarted tells one end that the peer's process is a new one.
+// TestRestarted tells one end that the peer's process is a new one. While the peer
+// is heard, that is not true: its streams go on, beside a new tunnel.
 func TestRestarted(t *testing.T) {
 	a, b := newPair(t, false, 0, echo)
-	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+	st, err := a.DialContext(t.Context(), b.id, "echo", lane.Mixed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	say := func() error {
+		if _, err := st.Write([]byte("x")); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(st, make([]byte, 1))
+		return err
+	}
+	if err := say(); err != nil {
 		t.Fatal(err)
 	}
 	a.Presence(signal.Presence{Peer: b.id, Online: false})
@@ -213,7 +226,23 @@ func TestRestarted(t *testing.T) {
 		t.Error("a peer that went offline lost its tunnel")
 	}
 	a.Presence(signal.Presence{Peer: b.id, Online: true, Instance: 99})
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Errorf("a dial after the restart: %v", err)
+	}
+	if err := say(); err != nil {
+		t.Errorf("a stream from before: %v", err)
+	}
+	heard := time.NewTimer(wokeSilent + time.Second)
+	<-heard.C
+	if err := say(); err != nil {
+		t.Errorf("a stream from before, after the doubt: %v", err)
+	}
+
+	a.Presence(signal.Presence{Peer: b.id, Online: true, Instance: 100}) // and now it is true
+	a.wire.cut.Store(true)
+	b.wire.cut.Store(true)
 	waitNone(t, a.Manager)
+	b.end(a.id)
 }
 
 // TestCutOff takes the network from under a tunnel. That the peer is offline, too,

@@ -51,6 +51,7 @@ type session struct {
 	instance atomic.Uint64 // which life of the peer's process; 0 until known
 
 	offline atomic.Bool // the server says that the peer is
+	doubted atomic.Bool // the server says that its process is another one
 
 	route *pathsock.Peer // opened by register, closed by run
 
@@ -63,6 +64,7 @@ type session struct {
 	mu      sync.Mutex
 	idle    idleClock
 	opening int           // streams being opened
+	drains  bool          // no stream may be opened: a newer tunnel is there, or will be
 	changed chan struct{} // holds one token when idle must be looked at
 	settled chan struct{} // closed when an answer to idleAsk is known
 	where   path.Decision // how the peer is reached now
@@ -177,14 +179,27 @@ func (s *session) retire(err error) {
 	s.m.retire(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.idle.phase = over
+	s.close(err)
+}
+
+// drain makes the session unfindable, but leaves it the streams that it has: it
+// ends when it has been idle, as others do. The caller takes it out of its slot.
+func (s *session) drain(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drains = true
+	s.close(why)
+}
+
+// close closes retired. s.mu is held.
+func (s *session) close(err error) {
 	select {
 	case <-s.retired:
-		return
 	default:
+		s.err = err
+		close(s.retired)
 	}
-	s.idle.phase = over
-	s.err = err
-	close(s.retired)
 }
 
 // serve makes the tunnel and keeps it until it ends. The frame owns all that
@@ -275,13 +290,13 @@ func (s *session) connect(ctx context.Context, introduced <-chan error) (*quic.C
 func (s *session) dial(ctx context.Context, h lane.Header) (*lane.Stream, error) {
 	for {
 		s.mu.Lock()
-		if s.idle.mayOpen() {
+		if s.idle.mayOpen() && !s.drains {
 			s.opening++
 			s.idle.streams(s.opening, time.Now()) // so that nobody agrees to end it meanwhile
 			s.mu.Unlock()
 			break
 		}
-		settled, gone := s.settled, s.idle.phase == over
+		settled, gone := s.settled, s.idle.phase == over || s.drains
 		s.mu.Unlock()
 		if gone {
 			return nil, fmt.Errorf("the tunnel is ending: %w", lane.ErrClosed)
