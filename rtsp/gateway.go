@@ -183,25 +183,37 @@ func (g *gateway) OnConnClose(ctx *gortsplib.ServerHandlerOnConnCloseCtx) {
 // meanwhile. It also is not told that a player is GStreamer: it would delay the
 // SETUP by a second, for the sake of those that publish.
 func (g *gateway) OnRequest(c *gortsplib.ServerConn, req *base.Request) {
-	if req.Method != base.Setup {
-		return
+	p := c.NetConn().(*playerConn)
+	switch cseq := req.Header["CSeq"]; req.Method {
+	case base.Setup:
+		delete(req.Header, "User-Agent")
+		g.setups.Lock()
+		p.settingUp = true
+	case base.Pause:
+		p.pausing = true
+	case base.Teardown:
+		p.unasked = len(cseq) == 1 && cseq[0] == ofOurs
 	}
-	delete(req.Header, "User-Agent")
-	g.setups.Lock()
-	c.NetConn().(*playerConn).settingUp = true
 }
 
 // OnResponse ends each request. It completes the answer: gortsplib tells only UDP
 // players how often they must show that they live; others then guess.
 func (g *gateway) OnResponse(c *gortsplib.ServerConn, res *base.Response) {
-	if p := c.NetConn().(*playerConn); p.settingUp {
+	p := c.NetConn().(*playerConn)
+	if p.settingUp {
 		p.settingUp = false
 		g.setups.Unlock()
 	}
+	p.muted.Store(p.unasked)
+	pausing := p.pausing
+	p.pausing, p.unasked = false, false
 	res.Header["Server"] = base.HeaderValue{"Peerway"}
 	if v := res.Header["Session"]; len(v) == 1 {
 		id, _, _ := strings.Cut(v[0], ";")
 		res.Header["Session"] = base.HeaderValue{id + ";timeout=55"} // ends after 60
+		if pausing {
+			p.paused.Store(&id)
+		}
 	}
 }
 

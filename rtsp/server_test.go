@@ -277,6 +277,27 @@ func openFiles() int {
 	return len(entries)
 }
 
+// A player that gets no packets over UDP pauses and starts anew over TCP, on the
+// same connection and without a word about the old session.
+func TestPlayerChangesFromUDPToTCP(t *testing.T) {
+	cam := rtsptest.StartCamera(t, "none")
+	w := newWorld(t, map[string]string{"cam": cam.URL("")})
+	h := dial(t, w)
+	h.do(t, "DESCRIBE "+h.url, "")
+	h.keep(h.do(t, "SETUP "+h.url+"/trackID=0", "Transport: RTP/AVP/UDP;unicast;client_port=50000-50001\r\n"))
+	h.play(t)
+	h.do(t, "PAUSE "+h.url, h.sessionLine())
+	old := h.session
+	h.setup(t)
+	if h.session == old {
+		t.Error("the session is the old one")
+	}
+	h.play(t)
+	if b, err := h.in.ReadByte(); err != nil || b != '$' {
+		t.Errorf("got %q, %v instead of media", b, err)
+	}
+}
+
 func TestPlayersSurviveOddRequests(t *testing.T) {
 	cam := rtsptest.StartCamera(t, "none")
 	w := newWorld(t, map[string]string{"cam": cam.URL("")})
