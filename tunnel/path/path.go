@@ -27,7 +27,7 @@ const (
 	// it, after which they also go over the relay. loseAfter is the silence
 	// after which they go over the relay only. A long round trip time stretches
 	// both.
-	suspectAfter = 400 * time.Millisecond
+	suspectAfter = 250 * time.Millisecond
 	loseAfter    = 1500 * time.Millisecond
 
 	// deafAfter takes the place of loseAfter while the relay is silent too. Then
