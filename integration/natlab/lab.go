@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -73,6 +74,19 @@ func Unusable() string {
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		return "this kernel has no TAP devices: " + err.Error()
+	}
+	return tryNamespace()
+}
+
+// tryNamespace says why no namespace can be made and entered, as in some
+// containers, or is empty.
+func tryNamespace() string {
+	name := fmt.Sprintf("%s%d-try%d", prefix, os.Getpid(), rand.Uint32())
+	defer exec.Command("ip", "netns", "delete", name).Run()
+	for _, args := range [][]string{{"netns", "add", name}, {"-n", name, "link", "set", "lo", "up"}} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			return fmt.Sprintf("this system lets nobody use network namespaces: %v: %s", err, bytes.TrimSpace(out))
+		}
 	}
 	return ""
 }
