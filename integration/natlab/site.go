@@ -53,6 +53,7 @@ type Site struct {
 	wire   *Wire
 	kind   Kind
 	cut    string // rules that drop
+	narrow string // rules that drop what is large
 	ports  string // rules that forward TCP ports
 }
 
@@ -150,6 +151,15 @@ func (s *Site) Heal() {
 	s.apply()
 }
 
+// Narrow makes the box drop, silently, IP packets with UDP in them that have more
+// than so many bytes: a tunnel on the way whose router tells nobody. Batches that
+// the kernel has not cut yet count as one packet.
+func (s *Site) Narrow(bytes int) {
+	s.lab.t.Helper()
+	s.narrow = fmt.Sprintf("meta l4proto udp ip length > %d drop\n", bytes)
+	s.apply()
+}
+
 // Forward makes the box forward a TCP port of its public address to a host
 // behind it, as its owner would set it up.
 func (s *Site) Forward(port uint16, to *Host) {
@@ -162,7 +172,7 @@ func (s *Site) Forward(port uint16, to *Host) {
 func (s *Site) apply() {
 	s.lab.t.Helper()
 	cmd := (&Host{namespace: s.box}).Command(s.lab.t.Context(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(rules(s.kind, s.LAN.addr, s.cut, s.ports))
+	cmd.Stdin = strings.NewReader(rules(s.kind, s.LAN.addr, s.cut+s.narrow, s.ports))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.lab.t.Fatalf("natlab: rules of %s: %v: %s", s.box, err, out)
 	}
