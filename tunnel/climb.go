@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -21,17 +20,14 @@ type climber struct {
 	ctx     context.Context // of this one climb
 	out     chan message    // to be sealed and sent through the signal server
 
-	number    uint32           // of the newest attempt
-	asked     pace             // attempts that the peer has asked for
-	sources   []netip.AddrPort // that count as the peer's, the newest last
-	trying    *punch.Attempt   // not yet selected; nil if there is none
-	chosen    *punch.Attempt   // carries the direct path; nil if there is none
-	mapped    chan netip.AddrPort
-	clock     sleepClock
-	offlineAt time.Time      // since when the peer is known to be offline; zero: it is not
-	wokeAt    time.Time      // when this machine woke up, or the peer was doubted, until it is heard; zero: it was
-	doubted   bool           // the peer, once
-	asking    sync.WaitGroup // STUN queries
+	number  uint32           // of the newest attempt
+	asked   pace             // attempts that the peer has asked for
+	sources []netip.AddrPort // that count as the peer's, the newest last
+	trying  *punch.Attempt   // not yet selected; nil if there is none
+	chosen  *punch.Attempt   // carries the direct path; nil if there is none
+	mapped  chan netip.AddrPort
+	vigil   vigil
+	asking  sync.WaitGroup // STUN queries
 }
 
 // climb runs until ctx is done. introduced receives at most one error: why the
@@ -44,7 +40,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 		ctx:     ctx,
 		out:     make(chan message, 8),
 		mapped:  make(chan netip.AddrPort, 4),
-		clock:   sleepClock{time.Now(), s.m.cfg.wall().Round(0)},
+		vigil:   newVigil(s.m.cfg.silent, time.Now(), s.m.cfg.wall()),
 	}
 	defer c.close()
 	var sending sync.WaitGroup
@@ -345,61 +341,27 @@ func introduce(introduced chan<- error, err error) {
 	}
 }
 
-// wokeSilent is how long nothing may be heard of a peer after this machine has
-// slept, before its tunnel is given up.
-const wokeSilent = 2 * time.Second
+// ask makes a peer that is there be heard.
+func (c *climber) ask() { c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance}) }
 
-// listen gives a peer up that is silent and offline, or said to be restarted, or
-// silent after this machine has slept for longer than a peer keeps a silent
-// tunnel: QUIC, whose clock has slept, too, would find out much later.
+// listen gives a peer up that is silent and should not be.
 func (c *climber) listen(now time.Time, seen path.Observation) {
-	offline, woke := c.s.offline.Load(), c.clock.woke(now, c.s.m.cfg.wall())
 	select {
 	case <-c.s.ready:
 	default:
 		return
 	}
-	switch {
-	case !offline:
-		c.offlineAt = time.Time{}
-	case c.offlineAt.IsZero():
-		c.offlineAt = now
-		c.ask()
-	}
-	doubted := c.s.doubted.Load() && !c.doubted
-	if woke || doubted {
-		c.wokeAt, c.doubted = now, c.doubted || doubted
-		c.ask()
-	}
 	heard := seen.HeardDirect
 	if seen.HeardRelay.After(heard) {
 		heard = seen.HeardRelay
 	}
-	if heard.After(c.wokeAt) {
-		c.wokeAt = time.Time{}
+	ask, lost := c.vigil.tick(now, c.s.m.cfg.wall(), heard, c.s.offline.Load(), c.s.doubted.Load())
+	if ask {
+		c.ask()
 	}
-	silent := c.s.m.cfg.silent
-	switch {
-	case offline && now.Sub(c.offlineAt) > silent && now.Sub(heard) > silent:
-		c.s.cancel(fmt.Errorf("%w: it is offline and silent", ErrPeerLost))
-	case !c.wokeAt.IsZero() && now.Sub(c.wokeAt) > wokeSilent:
-		c.s.cancel(fmt.Errorf("%w: nothing heard since it was restarted, or this machine slept", ErrPeerLost))
+	if lost != nil {
+		c.s.cancel(lost)
 	}
-}
-
-// ask makes a peer that is there be heard.
-func (c *climber) ask() { c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance}) }
-
-// A sleepClock finds out that the machine was suspended: the wall clock went on,
-// the one that timers follow did not.
-type sleepClock struct{ now, wall time.Time }
-
-// woke reports whether the machine slept for longer than [quicIdle] since the
-// call before.
-func (c *sleepClock) woke(now, wall time.Time) bool {
-	before := *c
-	*c = sleepClock{now, wall.Round(0)}
-	return c.wall.Sub(before.wall)-now.Sub(before.now) > quicIdle
 }
 
 // observe returns what the paths have carried so far.

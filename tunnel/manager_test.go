@@ -232,7 +232,7 @@ func TestRestarted(t *testing.T) {
 	if err := say(); err != nil {
 		t.Errorf("a stream from before: %v", err)
 	}
-	heard := time.NewTimer(wokeSilent + time.Second)
+	heard := time.NewTimer(doubtFor + time.Second)
 	<-heard.C
 	if err := say(); err != nil {
 		t.Errorf("a stream from before, after the doubt: %v", err)
