@@ -28,11 +28,6 @@ const (
 	quicIdle    = 15 * time.Second // of silence after which a connection is lost
 	keepAlive   = 5 * time.Second
 
-	// packetSize is the UDP payload of a full packet: the most that an Ethernet
-	// carries under IPv6 and UDP headers. Paths that carry less are the path
-	// socket's business, so that a change of path needs no other size.
-	packetSize = 1500 - 40 - 8
-
 	// maxLanes bounds the QUIC streams that a peer may have open: one per live
 	// video and the pool of mixed lanes.
 	maxLanes = 1024
@@ -57,8 +52,8 @@ func quicConfig() *quic.Config {
 		MaxConnectionReceiveWindow:     48 << 20,
 		MaxIncomingStreams:             maxLanes,
 		MaxIncomingUniStreams:          -1,
-		InitialPacketSize:              packetSize,
-		DisablePathMTUDiscovery:        true, // see packetSize
+		InitialPacketSize:              pathsock.PacketSize,
+		DisablePathMTUDiscovery:        true, // what a path carries is the path socket's business
 		DisablePathManager:             true, // paths change below QUIC
 	}
 }

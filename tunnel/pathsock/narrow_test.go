@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"peerway/tunnel/pathsock"
 )
 
 // A middlebox carries packets between two sockets, up to a size that may change.
@@ -62,7 +64,7 @@ func (m *middlebox) carry(from, out *net.UDPConn, to netip.AddrPort) {
 func TestNarrowPath(t *testing.T) {
 	const narrow, wide = 1280 - 28, 1500 - 28
 	config := quicConfig()
-	config.InitialPacketSize = 1452
+	config.InitialPacketSize = pathsock.PacketSize
 	t.Run("narrow", func(t *testing.T) {
 		a, b := join(t, "127.0.0.1")
 		box := newMiddlebox(t, narrow, a, b)
@@ -78,8 +80,8 @@ func TestNarrowPath(t *testing.T) {
 		box := newMiddlebox(t, wide, a, b)
 		client, server := connect(t, a.socket, b.socket, a.peer.Addr(), config)
 		transfer(t, client, server, 2<<20, nil)
-		if got := box.largest.Load(); got != 1452 {
-			t.Errorf("largest packet on a wide path has %d bytes, want 1452", got)
+		if got := box.largest.Load(); got != pathsock.PacketSize {
+			t.Errorf("largest packet on a wide path has %d bytes, want %d", got, pathsock.PacketSize)
 		}
 	})
 	t.Run("becomes narrow", func(t *testing.T) {
