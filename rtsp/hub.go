@@ -85,7 +85,7 @@ var (
 )
 
 // watch returns the source of a place when it is live. It starts one if there is
-// none. A camera that needs longer than 4 s is an error for now, and goes on to
+// none. A camera that needs longer than 4 s is an error to this viewer, and goes on to
 // start for those who ask again. The source comes with its own error, which is
 // logged already.
 func (h *hub) watch(at place) (*source, error) {

@@ -19,5 +19,6 @@
 // transport that reads it. The package starts no goroutine: packets are
 // received in the goroutine that calls ReadBatch or ReadFrom, and everything
 // that Listen was given a function for is called from there. A [Peer] belongs
-// to whoever added it, and holds nothing but a place in two tables.
+// to whoever added it, and holds memory only: a place in two tables, and the
+// batches that are being joined. Whoever calls [Peer.Run] waits for it.
 package pathsock

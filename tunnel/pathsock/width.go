@@ -1,8 +1,8 @@
 package pathsock
 
 import (
+	"crypto/rand"
 	"encoding/binary"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -59,7 +59,11 @@ const (
 	narrowAfterRare = 700 * time.Millisecond
 )
 
-func newWidth(path netip.AddrPort) *width { return &width{path: path, nonce: rand.Uint64()} }
+func newWidth(path netip.AddrPort) *width {
+	var nonce [8]byte
+	rand.Read(nonce[:]) // never fails since Go 1.24
+	return &width{path: path, nonce: binary.BigEndian.Uint64(nonce[:]) | 1}
+}
 
 // look is called before a write at now. It reports whether the path is wide,
 // and returns the nonce of a probe to be sent, or 0.
