@@ -163,6 +163,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// Running is closed when peers can be answered: an offer that comes earlier is
+// lost. It stays open if [Manager.Run] fails before that.
+func (m *Manager) Running() <-chan struct{} { return m.running }
+
 // open opens the socket and what listens on it.
 func (m *Manager) open() (err error) {
 	if m.cert, err = certificate(m.cfg.Identity); err != nil {

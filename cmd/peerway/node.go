@@ -97,13 +97,18 @@ func (n *node) Run(ctx context.Context) error {
 	listening := make(chan struct{})
 	defer background(ctx, fail, func(ctx context.Context) error { // last to end
 		select {
-		case <-listening: // before that no peer may see this one
+		case <-listening: // no peer may see this one before it can answer
 			return uplink(ctx)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	})()
 	defer background(ctx, fail, n.tunnels.Run)()
+	select {
+	case <-n.tunnels.Running():
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if n.gateway != nil {
 		defer background(ctx, fail, n.gateway.Run)()
 		select {
