@@ -273,8 +273,11 @@ func (c *climber) apply(d path.Decision) {
 		}
 		c.s.route.SetRoute(pathsock.Route{Direct: d.Route.Direct, Relay: d.Route.Relay})
 		before := c.s.moved(d)
-		if before != d.Path {
+		if before.Path != d.Path {
 			c.s.log.Info("path has changed", "path", d.Path, "remote", d.Route.Direct)
+		}
+		if before.Path != d.Path || d.Path == path.Direct && before.Route.Direct != d.Route.Direct {
+			c.forget()
 		}
 	}
 	if !d.StartAttempt {
@@ -286,6 +289,15 @@ func (c *climber) apply(d path.Decision) {
 	}
 	c.number++
 	c.begin(punchOffer)
+}
+
+// forget makes what was measured on another path count no more.
+func (c *climber) forget() {
+	select {
+	case <-c.s.ready:
+		c.s.pilot.moved()
+	default: // nothing was measured
+	}
 }
 
 // tell sends msg on the control stream, or through the signal server while
@@ -370,10 +382,10 @@ func (s *session) observe() path.Observation {
 	return path.Observation{HeardDirect: stats.HeardDirect, HeardRelay: stats.HeardRelay, SentDirect: stats.SentDirect}
 }
 
-// moved records how the peer is reached now and returns the path before.
-func (s *session) moved(d path.Decision) (before string) {
+// moved records how the peer is reached now and returns how it was before.
+func (s *session) moved(d path.Decision) (before path.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, s.where = s.where.Path, d
+	before, s.where = s.where, d
 	return before
 }

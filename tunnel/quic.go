@@ -19,7 +19,7 @@ import (
 	"peerway/tunnel/pathsock"
 )
 
-// This file is all that knows which QUIC library is used.
+// This file and congestion.go are all that knows which QUIC library is used.
 
 const (
 	alpn = "peerway/1"
@@ -57,10 +57,6 @@ func quicConfig() *quic.Config {
 		DisablePathManager:             true, // paths change below QUIC
 	}
 }
-
-// steer sets how fast conn sends: it is the one place where the congestion
-// controller is chosen. The library's own is left in place.
-func steer(*quic.Conn) {}
 
 // certificate returns a self-signed certificate of id. Nobody checks anything
 // in it but the key.
@@ -129,21 +125,11 @@ func listenQUIC(sock *pathsock.Socket, cert tls.Certificate, who func(net.Addr) 
 }
 
 func (t *transport) dial(ctx context.Context, to net.Addr, conf *tls.Config) (*quic.Conn, error) {
-	conn, err := t.quic.Dial(ctx, to, conf, quicConfig())
-	if err != nil {
-		return nil, err
-	}
-	steer(conn)
-	return conn, nil
+	return t.quic.Dial(ctx, to, conf, quicConfig())
 }
 
 func (t *transport) accept(ctx context.Context) (*quic.Conn, error) {
-	conn, err := t.listener.Accept(ctx)
-	if err != nil {
-		return nil, err
-	}
-	steer(conn)
-	return conn, nil
+	return t.listener.Accept(ctx)
 }
 
 func (t *transport) close() {

@@ -57,6 +57,7 @@ type session struct {
 
 	// Set before ready is closed.
 	conn    *quic.Conn
+	pilot   *pilot
 	lanes   *lane.Set
 	control *control
 	started time.Time
@@ -218,7 +219,7 @@ func (s *session) serve(ctx context.Context) error {
 	}
 	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
 
-	s.conn, s.started = conn, time.Now()
+	s.conn, s.pilot, s.started = conn, steer(conn), time.Now()
 	s.control = newControl(func() { s.cancel(fmt.Errorf("%w: it takes no messages", errBroken)) })
 	s.lanes = lane.New(lane.Config{
 		Open:    s.openLane,

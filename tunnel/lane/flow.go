@@ -14,6 +14,7 @@ import (
 // Limits of one stream.
 const (
 	maxFrame        = 32 << 10 // bytes of one write in a frame: streams take turns after it
+	minFrame        = 8 << 10  // the same while dedicated lanes take turns with mixed ones
 	mixedWindow     = 4 << 20
 	dedicatedWindow = 2 << 20
 	// A quarter of the window is granted anew when it is used: with a half, up
@@ -205,11 +206,12 @@ func (f *flow) consumed(n int) {
 	l.out.urgent(f, frame{kind: kindWindow, id: f.id, length: uint32(grant)})
 }
 
-// limitWindow sets how far the window may grow.
-func (f *flow) limitWindow(n int64) {
+// dedicate makes the lane of f one that goes first.
+func (f *flow) dedicate() {
 	f.l.mu.Lock()
 	defer f.l.unlock()
-	f.maxWindow = n
+	f.maxWindow = dedicatedWindow
+	f.l.set.turns.dedicate(f.l)
 }
 
 // shrink gives the receive buffer back if it is empty.
@@ -234,7 +236,7 @@ func (f *flow) reserve(giveUp <-chan struct{}, want int, until *deadline) (int, 
 		}
 		n := 0
 		if err == nil && f.sendWindow > 0 {
-			n = l.out.take(f, int(min(int64(want), f.sendWindow, maxFrame)))
+			n = l.out.take(f, min(want, int(f.sendWindow), l.set.turns.frame()))
 			f.sendWindow -= int64(n)
 		}
 		if err != nil {

@@ -51,7 +51,7 @@ func (l *lane) run(ctx context.Context) error {
 	written := make(chan struct{})
 	working.Go(func() {
 		defer close(written)
-		l.link.pump()
+		(&pump{l: l.link, turns: &l.link.set.turns}).run()
 	})
 
 	switch {
@@ -158,7 +158,7 @@ func (l *lane) dial() (*Stream, error) {
 		return nil, err
 	}
 	if l.class == Dedicated {
-		f.limitWindow(dedicatedWindow)
+		f.dedicate()
 		l.only <- f
 	}
 	return newStream(f), nil

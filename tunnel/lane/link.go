@@ -57,6 +57,7 @@ type link struct {
 	partial [frameSize]byte
 	body    int // bytes of body that follow the header in partial
 	out     outbox
+	turn    turn
 	effects effects
 }
 
@@ -76,6 +77,7 @@ func newLink(s *Set, conn Conn, accepts bool) *link {
 		in:    inbox{buffers: &s.reads, small: small, buf: small},
 		flows: make(map[uint32]*flow),
 		out:   outbox{buffers: &s.writes, work: make(chan struct{}, 1)},
+		turn:  turn{come: make(chan struct{}, 1)},
 	}
 }
 
@@ -296,38 +298,6 @@ func (l *link) accept(y *yamux.Stream) *flow {
 	f.accepted = true
 	f.begin()
 	return f
-}
-
-// pump writes what is queued until the link is gone or, after finish, all is
-// written.
-func (l *link) pump() {
-	for {
-		l.mu.Lock()
-		b, buffer, n := l.out.next()
-		closing := l.out.closing
-		l.unlock()
-		if len(b) > 0 {
-			if _, err := l.conn.Write(b); err != nil {
-				l.fail(err)
-				return
-			}
-			l.mu.Lock()
-			l.out.wrote(buffer, n)
-			l.unlock()
-			continue
-		}
-		if closing {
-			if err := l.conn.CloseWrite(); err != nil {
-				l.fail(err)
-			}
-			return
-		}
-		select {
-		case <-l.out.work:
-		case <-l.gone:
-			return
-		}
-	}
 }
 
 // finish makes pump end the outgoing direction when all is written.

@@ -26,6 +26,11 @@ type outbox struct {
 
 	control  []byte  // overtakes
 	data     *[]byte // in order, behind headroom; nil while empty
+	writing  *[]byte // was data, and is written piece by piece; nil when all of it is
+	rest     []byte  // of writing
+	size     int     // data in writing
+	within   int     // bytes at the start of rest that belong to a frame that has begun
+	spare    []byte  // was control
 	reserved int     // bytes of data that were promised room and have not come
 	line     []*flow // writers that wait for room
 	queued   int64   // bytes of data that ever came
@@ -132,33 +137,73 @@ func (o *outbox) flooded() bool {
 	return len(o.control) > controlLimit || o.waiting() > outLimit+controlLimit
 }
 
-// next takes what is to be written now. The caller gives the buffer, if there
-// is one, and n, the data in it, to wrote.
-func (o *outbox) next() (b []byte, buffer *[]byte, n int) {
-	if len(o.control) > headroom {
-		b, o.control = o.control, nil
-		return b, nil, 0
+// next takes what is to be written now: control frames, and data up to limit
+// bytes. The caller calls wrote when that is done.
+func (o *outbox) next(limit int) []byte {
+	if o.within == 0 && len(o.control) > 0 && (limit == 0 || len(o.rest) > 0 || len(o.control) > headroom) {
+		b := o.control
+		o.control, o.spare = o.spare[:0], b
+		return b
 	}
+	if limit == 0 {
+		return nil
+	}
+	if len(o.rest) == 0 && !o.fill() {
+		return nil
+	}
+	n := len(o.rest)
+	if limit < n {
+		n = o.cut(limit)
+	}
+	b := o.rest[:n]
+	o.rest = o.rest[n:]
+	return b
+}
+
+// fill makes what waits what is written next. It reports whether there is any.
+func (o *outbox) fill() bool {
 	if o.data == nil {
 		if len(o.control) == 0 {
-			return nil, nil, 0
+			return false
 		}
 		o.data = o.buffers.Get().(*[]byte)
 	}
-	buffer, n = o.data, o.waiting()
+	o.writing, o.size = o.data, o.waiting()
 	start := headroom - len(o.control)
-	copy((*buffer)[start:], o.control)
-	o.control = o.control[:0]
-	o.data = nil
+	copy((*o.writing)[start:], o.control)
+	o.rest = (*o.writing)[start:]
+	o.control, o.data = o.control[:0], nil
 	o.admit()
-	return (*buffer)[start:], buffer, n
+	return true
 }
 
-// wrote takes a buffer back after it was written.
-func (o *outbox) wrote(buffer *[]byte, n int) {
-	o.written += int64(n)
-	if buffer != nil && cap(*buffer) <= 2*outLimit {
-		*buffer = (*buffer)[:headroom]
-		o.buffers.Put(buffer)
+// cut returns how much of rest to write when more than limit is too much.
+// It keeps within.
+func (o *outbox) cut(limit int) int {
+	end := o.within // of a frame
+	for end < limit {
+		f, _ := parseFrame(o.rest[end:]) // it is ours
+		end += frameSize
+		if f.kind == kindData {
+			end += int(f.length)
+		}
 	}
+	o.within = end - limit
+	return limit
+}
+
+// pending reports whether data, rather than control frames alone, waits.
+func (o *outbox) pending() bool { return len(o.rest) > 0 || o.data != nil }
+
+// wrote says that what next returned is written.
+func (o *outbox) wrote() {
+	if o.writing == nil || len(o.rest) > 0 {
+		return
+	}
+	o.written += int64(o.size)
+	if cap(*o.writing) <= 2*outLimit {
+		*o.writing = (*o.writing)[:headroom]
+		o.buffers.Put(o.writing)
+	}
+	o.writing, o.rest, o.within = nil, nil, 0
 }

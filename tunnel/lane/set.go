@@ -47,6 +47,7 @@ type Config struct {
 type Set struct {
 	cfg    Config
 	budget budget
+	turns  turns
 	reads  sync.Pool // of *[]byte
 	writes sync.Pool // of *[]byte
 	places atomic.Int64

@@ -47,7 +47,7 @@ func newStream(f *flow) *Stream {
 func (s *Stream) accepted(h Header) {
 	s.header = h
 	if h.Class == Dedicated {
-		s.f.limitWindow(dedicatedWindow)
+		s.f.dedicate()
 	}
 }
 

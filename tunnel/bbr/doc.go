@@ -1,0 +1,27 @@
+// Package bbr decides how fast a connection may send: BBR version 3, as
+// draft-ietf-ccwg-bbr describes it, whose section numbers are beside the code and
+// whose names are kept where they are the field's.
+//
+// A [Controller] is pure. It is told what was sent, acknowledged and lost, and
+// when; it has no clock, no goroutine, and knows no QUIC library.
+//
+// # Where it leaves the draft
+//
+// The draft takes more than 2 % of lost packets for a queue that is too long.
+// Cameras sit on Wi-Fi and mobile links that lose more than that all the time, so
+// the controller learns what a path loses while its queue is empty (file
+// noise.go). That much is no sign of congestion, the pacing rate makes up for
+// it, and the draft's 2 % count on top. In Startup, loss ends the search only if
+// the rate has stopped to grow or the queue has.
+//
+// A round trip that is as short as the shortest known, but for 1/64, shows an
+// empty queue too and spares the connection a ProbeRTT.
+//
+// What the draft does after a spurious loss or a retransmission timeout is not
+// here: QUIC libraries tell of neither.
+//
+// # Ownership
+//
+// A Controller owns nothing that must be released. Its methods are called by one
+// goroutine at a time.
+package bbr

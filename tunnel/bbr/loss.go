@@ -1,0 +1,144 @@
+package bbr
+
+// loss is what the controller knows of the loss round at hand (section
+// 5.5.10.3): it begins with the first loss and lasts a round trip.
+type loss struct {
+	end             int64 // BBR.loss_round_delivered: when so much had been delivered as a packet was sent
+	ended           bool  // BBR.loss_round_start: by the event at hand
+	seen            bool  // BBR.is_loss_in_round
+	ranges          int   // of packet numbers lost in the round
+	marked          bool  // congestion experienced
+	delivered, lost int64 // the sampler's counts at its start
+	excess          bool  // the round that has just ended lost too much
+	manyRanges      bool  // and in many places
+
+	bwLatest       int64 // BBR.bw_latest
+	inflightLatest int64 // BBR.inflight_latest
+}
+
+const (
+	beta              = 0.7 // Beta
+	startupLossRanges = 6   // BBRStartupFullLossCnt
+)
+
+// lostPackets is HandleLostPacket for all packets of an event (section
+// 5.5.10.2).
+func (c *Controller) lostPackets(now Time, packets []Packet) {
+	previous := int64(-2)
+	for _, p := range packets {
+		r, ok := c.sampler.records.take(p.Number)
+		if !ok || r.epoch != c.sampler.epoch {
+			continue
+		}
+		c.noteLoss()
+		if r.number != previous+1 {
+			c.loss.ranges++
+		}
+		previous = r.number
+		c.sampler.lost += r.size
+		if !c.cycle.probing {
+			continue
+		}
+		lost := c.sampler.lost - r.lost
+		if c.noise.excessive(lost, r.inflight, c.smss) {
+			c.inflightTooHigh(now, c.inflightAtLoss(&r, lost), r.appLimited)
+		}
+	}
+	if c.loss.marked {
+		c.noteLoss()
+		if c.cycle.probing && c.sample.ok {
+			c.inflightTooHigh(now, c.sample.inflight, c.sample.appLimited)
+		}
+	}
+}
+
+// noteLoss is NoteLoss.
+func (c *Controller) noteLoss() {
+	if c.loss.seen {
+		return
+	}
+	c.loss.seen = true
+	c.loss.end = c.sampler.delivered
+	c.loss.delivered, c.loss.lost, c.loss.ranges = c.sampler.delivered, c.sampler.lost, 0
+}
+
+// inflightAtLoss is InflightAtLoss: what was in flight when loss became too
+// much, in the middle of a burst perhaps.
+func (c *Controller) inflightAtLoss(r *record, lost int64) int64 {
+	threshold := c.noise.tolerated(r.inflight, c.smss)
+	inflightBefore, lostBefore := r.inflight-r.size, lost-r.size
+	prefix := (threshold*float64(inflightBefore) - float64(lostBefore)) / (1 - threshold)
+	return max(inflightBefore+int64(max(prefix, 0)), 0)
+}
+
+// inflightTooHigh is HandleInflightTooHigh.
+func (c *Controller) inflightTooHigh(now Time, inflight int64, appLimited bool) {
+	c.cycle.tooHigh = true
+	c.cycle.probing = false // one answer to each probe
+	if !appLimited {
+		c.inflightLong = max(inflight, int64(beta*float64(c.targetInflight())))
+	}
+	if c.phase == up {
+		c.startDown(now)
+	}
+}
+
+// updateLatest is UpdateLatestDeliverySignals (section 5.5.10.3).
+func (c *Controller) updateLatest() {
+	l := &c.loss
+	l.ended = false
+	l.bwLatest = max(l.bwLatest, c.sample.rate)
+	l.inflightLatest = max(l.inflightLatest, c.sample.delivered)
+	if c.sample.before >= l.end {
+		l.end = c.sampler.delivered
+		l.ended = true
+	}
+}
+
+// advanceLatest is AdvanceLatestDeliverySignals.
+func (c *Controller) advanceLatest() {
+	if c.loss.ended {
+		c.loss.bwLatest, c.loss.inflightLatest = c.sample.rate, c.sample.delivered
+	}
+}
+
+// resetCongestion is ResetCongestionSignals.
+func (c *Controller) resetCongestion() {
+	c.loss.seen = false
+	c.loss.bwLatest, c.loss.inflightLatest = 0, 0
+}
+
+// updateCongestion is UpdateCongestionSignals.
+func (c *Controller) updateCongestion() {
+	c.updateMaxBW()
+	l := &c.loss
+	l.excess, l.manyRanges = false, false
+	if !l.ended {
+		return
+	}
+	if l.seen {
+		lost, delivered := c.sampler.lost-l.lost, c.sampler.delivered-l.delivered
+		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss)
+		l.manyRanges = l.marked || l.ranges >= startupLossRanges
+	}
+	if l.excess && !c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
+		c.lowerBounds()
+	}
+	l.seen, l.marked = false, false
+}
+
+// lowerBounds is InitLowerBounds and LossLowerBounds: slow down towards what
+// was delivered in the last round.
+func (c *Controller) lowerBounds() {
+	if c.bwShort == infinity {
+		c.bwShort = c.maxBW.max()
+	}
+	if c.inflightShort == infinity {
+		c.inflightShort = c.window
+	}
+	c.bwShort = max(c.loss.bwLatest, int64(beta*float64(c.bwShort)))
+	c.inflightShort = max(c.loss.inflightLatest, int64(beta*float64(c.inflightShort)))
+}
+
+// resetShortTerm is ResetShortTermModel.
+func (c *Controller) resetShortTerm() { c.bwShort, c.inflightShort = infinity, infinity }
