@@ -5,10 +5,11 @@ GO      ?= go
 TEST_TIMEOUT ?= 10m
 BENCH ?= .
 CYCLES ?= 10000
+WAN    ?= all
 
 SYSTEMS = linux/amd64 linux/arm64 linux/arm darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help build demo test lint bench soak cross clean tools
+.PHONY: help build demo test lint bench bench-wan soak cross clean tools
 
 help:
 	@echo "make build   the binary, into ./peerway"
@@ -16,6 +17,8 @@ help:
 	@echo "make test    vet, format check and all tests; as root on Debian it installs what they need"
 	@echo "make lint    vet, format check, checksums of the modules, and the rules of STYLE.md"
 	@echo "make bench   measure the whole path and print a table (root, Linux)"
+	@echo "make bench-wan  the same on slow, long and lossy lines, beside kernel TCP: half an hour; WAN=quick 4 minutes;"
+	@echo "             WAN=live, WAN=cost, WAN='rate=200 rtt=50 loss=0,1' and the like are parts (integration/wan_linux_test.go)"
 	@echo "make soak    open and close 10,000 clients, then look for what they left"
 	@echo "make cross   build and vet for every system"
 	@echo "make clean   remove what the other targets made"
@@ -44,6 +47,9 @@ lint:
 
 bench: tools
 	$(GO) test ./integration -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 20m
+
+bench-wan: tools
+	$(GO) test ./integration -run '^$$' -bench 'WAN' -benchtime 1x -timeout 90m -wan '$(WAN)'
 
 soak: tools
 	$(GO) test ./integration -run 'TestSoak' -soak $(CYCLES) -timeout 60m -v

@@ -129,6 +129,10 @@ func (h *liveHandler) OnPlay(*gortsplib.ServerHandlerOnPlayCtx) (*base.Response,
 	return &base.Response{StatusCode: base.StatusOK}, nil
 }
 
+// OnStreamWriteError is told of each packet that a viewer has lost. Without it
+// the library logs them all.
+func (h *liveHandler) OnStreamWriteError(*gortsplib.ServerHandlerOnStreamWriteErrorCtx) {}
+
 // A livePacket is one packet of the film as the viewer got it.
 type livePacket struct {
 	at        time.Time
@@ -138,13 +142,15 @@ type livePacket struct {
 	last      bool // of its picture
 }
 
-// A liveViewer watches the film until the test ends, and remembers what came.
+// A liveViewer watches the film until close, or the test, ends it, and remembers
+// what came.
 // It is safe for concurrent use.
 type liveViewer struct {
 	t       testing.TB
 	mu      sync.Mutex
 	packets []livePacket
-	failure error // why it has ended
+	failure error  // why it has ended
+	close   func() // stops watching; may be called again
 }
 
 // watchLive watches a film of startLive on a host, over TCP.
@@ -168,10 +174,11 @@ func watchLive(t testing.TB, at *natlab.Host, url string) *liveViewer {
 		defer v.mu.Unlock()
 		v.failure = err
 	})
-	t.Cleanup(func() {
+	v.close = func() {
 		c.conn.Close()
 		reading.Wait()
-	})
+	}
+	t.Cleanup(v.close)
 	return v
 }
 
