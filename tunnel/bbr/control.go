@@ -75,7 +75,8 @@ func (c *Controller) probeRTTWindow() int64 {
 // setWindow is SetCwnd (section 5.6.4.6).
 func (c *Controller) setWindow() {
 	_, gain := c.phase.gains()
-	limit := c.quantized(c.bdp(gain) + c.extraAcked.bytes()) // UpdateMaxInflight
+	jitter := int64(gain * float64(during(c.bw, c.rounds.jitter)))
+	limit := c.quantized(c.bdp(gain) + jitter + c.extraAcked.bytes()) // UpdateMaxInflight
 	switch {
 	case c.pipe.reached:
 		c.window = min(c.window+c.sample.acked, limit)

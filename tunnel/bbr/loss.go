@@ -121,10 +121,17 @@ func (c *Controller) updateCongestion() {
 		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss)
 		l.manyRanges = l.marked || l.ranges >= startupLossRanges
 	}
-	if l.excess && !c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
+	if (l.excess || c.sagging()) && !c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
 		c.lowerBounds()
 	}
 	l.seen, l.marked = false, false
+}
+
+// sagging reports whether the path has become much slower than the model, as
+// its queue shows. The draft waits for loss, or for two cycles.
+func (c *Controller) sagging() bool {
+	return c.pipe.reached && !c.sample.appLimited && c.phase != probeRTT && c.cycle.ackPhase == acksInit &&
+		float64(c.loss.bwLatest) < 0.75*float64(c.bw) && !c.shortQueue(c.rounds.shortest)
 }
 
 // lowerBounds is InitLowerBounds and LossLowerBounds: slow down towards what

@@ -11,6 +11,11 @@ type rounds struct {
 	// Since the round has started:
 	delivered, lost int64 // the sampler's counts then
 	rtt             time.Duration
+	sum             time.Duration
+	samples         int64
+
+	shortest time.Duration // of the round before
+	jitter   time.Duration // smoothed: mean less shortest of a round
 }
 
 // updateRound is UpdateRound. At the end of a round the path's noise is learned.
@@ -19,10 +24,16 @@ func (c *Controller) updateRound() {
 	if r.rtt == 0 || c.sample.rtt < r.rtt {
 		r.rtt = c.sample.rtt
 	}
+	r.sum += c.sample.rtt
+	r.samples++
 	r.started = c.sample.before >= r.next
 	if !r.started {
 		return
 	}
+	if c.cycle.ackPhase == acksInit && (c.phase == cruise || c.phase == down) {
+		r.jitter += (r.sum/time.Duration(r.samples) - r.rtt - r.jitter) / 8
+	}
+	r.shortest, r.sum, r.samples = r.rtt, 0, 0
 	c.startRound()
 	r.count++
 	c.cycle.rounds++

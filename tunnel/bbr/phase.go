@@ -33,7 +33,9 @@ func (p phase) gains() (pacing, window float64) {
 	case drain:
 		return 0.5, 2
 	case down:
-		return 0.9, 2
+		return 0.9, 1.5
+	case cruise:
+		return 1, 1.5
 	case up:
 		return 1.25, 2.25
 	case probeRTT:
@@ -102,6 +104,9 @@ func (c *Controller) checkDrainDone(now Time) {
 func (c *Controller) checkProbeRTT(now Time, expired bool) {
 	if c.phase != probeRTT && expired && !c.idleRestart {
 		c.priorWindow = c.window // SaveCwnd
+		if c.cycle.ackPhase == acksStopping && !c.sample.appLimited {
+			c.maxBW.advance() // the round that would do it is cut short
+		}
 		c.phase = probeRTT
 		c.cycle.probeRTTDone = 0
 		c.cycle.ackPhase = acksStopping
