@@ -43,7 +43,8 @@ type flow struct {
 	inflight     int64
 	largestAcked int64
 	lastSent     Time
-	heard        int // of arrivals, what the sender knows
+	known        int // of arrivals, what the sender knows
+	hearing      bool
 	probes       int
 	ptoCount     int
 	lossTime     Time
@@ -162,6 +163,9 @@ func (f *flow) handle(what signal, arg int64) {
 		f.receive(arg)
 	case answered:
 		f.hear(f.acks[arg])
+	case heard:
+		f.hearing = false
+		f.trySend()
 	case woken:
 		if Time(arg) == f.wakeAt {
 			f.wakeAt = never
@@ -262,18 +266,18 @@ func (f *flow) transmit(c chunk) {
 // hear processes an acknowledgement, in the order of quic-go's ReceivedAck.
 func (f *flow) hear(a ack) {
 	now := f.net.now
-	if a.upTo <= f.heard {
+	if a.upTo <= f.known {
 		return
 	}
 	f.order = f.order[:0]
 	largest := int64(0)
-	for _, number := range f.arrivals[f.heard:a.upTo] {
+	for _, number := range f.arrivals[f.known:a.upTo] {
 		largest = max(largest, number)
 		if f.sent[number].outstanding {
 			f.order = append(f.order, number)
 		}
 	}
-	f.heard = a.upTo
+	f.known = a.upTo
 	if len(f.order) == 0 {
 		return
 	}
@@ -296,7 +300,10 @@ func (f *flow) hear(a ack) {
 	f.cc.Event(now, prior, f.acked, f.lost)
 	f.ptoCount, f.probes = 0, 0
 	f.setAlarm()
-	f.trySend()
+	if !f.hearing { // quic-go processes all that has come in before it sends
+		f.hearing = true
+		f.net.post(now, f, heard, 0)
+	}
 }
 
 func (f *flow) measure(sample, delay Time) {

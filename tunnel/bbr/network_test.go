@@ -23,6 +23,7 @@ const (
 	served                 // link: the packet in service has left
 	arrived                // flow: packet arg has reached the receiver
 	answered               // flow: acknowledgement arg has reached the sender
+	heard                  // flow: what came in is processed, now it may send
 	woken                  // flow: its pacing timer
 	alarmed                // flow: its loss detection timer
 	delayed                // flow: the receiver's timer of late acknowledgements
