@@ -91,6 +91,45 @@ func measure(b *testing.B, r io.Reader) {
 	b.StopTimer()
 }
 
+// One operation is one megabyte of a download on a mixed lane: alone, beside a
+// camera that says nothing, and beside one that sends.
+func BenchmarkBesideDedicated(b *testing.B) {
+	for _, beside := range []string{"nothing", "quiet", "camera"} {
+		b.Run(beside, func(b *testing.B) {
+			done := make(chan struct{})
+			defer close(done)
+			w := join(b, func(s *lane.Stream) {
+				s.Answer(0, "")
+				switch s.Header().Service {
+				case "bulk":
+					pour(s, 1<<30)
+				case "quiet":
+					<-done
+				case "camera":
+					film(s)
+				}
+			})
+			if beside != "nothing" {
+				s, err := w.here.Dial(b.Context(), lane.Header{Service: beside, Class: lane.Dedicated})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer s.Close()
+				var watching sync.WaitGroup
+				defer watching.Wait()
+				defer s.Reset(1)
+				watching.Go(func() { io.Copy(io.Discard, s) })
+			}
+			s, err := w.here.Dial(b.Context(), lane.Header{Service: "bulk"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			measure(b, s)
+		})
+	}
+}
+
 // One operation is a stream that is opened, carries a small request and
 // response, and ends.
 func BenchmarkShortStream(b *testing.B) {

@@ -36,6 +36,15 @@
 // So a reset needs nothing but the lane itself, and overtakes the data that
 // waits in it.
 //
+// # Who goes first
+//
+// The tunnel below serves the byte streams of all lanes in turn. So who shall go
+// first is decided before they are written: while a dedicated lane has something
+// to write, mixed lanes get a sixteenth of what it writes, and while it may have
+// more at any moment, one mixed lane at a time writes what the tunnel takes in
+// 3 ms. Both ends do that for what they send. Without a dedicated lane nothing of
+// this happens.
+//
 // # Memory
 //
 // Config.Budget bounds what unread data may occupy in all lanes of a set. When
