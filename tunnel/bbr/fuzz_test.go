@@ -23,8 +23,8 @@ func FuzzController(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		s := hostile{script: script}
-		c := New(Config{PacketSize: s.size(), RTT: s.time(), Rand: func() float64 { return 0.5 }}, s.time())
-		now := Time(0)
+		now := s.time()
+		c := New(Config{PacketSize: s.size(), RTT: s.time(), Rand: func() float64 { return 0.5 }}, now)
 		number := int64(0)
 		for range 2000 {
 			if len(s.script) == 0 {
