@@ -222,3 +222,29 @@ func TestIdle(t *testing.T) {
 		})
 	}
 }
+
+// TestOutage has a link carry nothing for a while, as when a phone changes its
+// cell.
+func TestOutage(t *testing.T) {
+	const begin = 8 * second
+	for _, length := range []Time{300 * ms, 3 * second} {
+		for _, loss := range []float64{0, 0.03} {
+			t.Run(fmt.Sprintf("%v/%g", length, loss), func(t *testing.T) {
+				n := newNetwork(53, path{rate: 20 * mbit, rtt: 50 * ms, loss: loss}.buffered(2))
+				f := n.ours().start(0)
+				n.at(begin, func() { n.loss, n.lossACK = 1, 1 })
+				n.at(begin+length, func() { n.loss, n.lossACK = loss, 0 })
+				end := begin + length
+				n.run(end + 10*second)
+				took := settles(f, end, end+10*second)
+				share := f.goodput(end+4*second, end+10*second) / float64(n.rate)
+				t.Logf("within a tenth after %v, then %.3f of the link", took, share)
+				// The probe timeout has doubled up to the length of the outage.
+				if took > length+second || share < 0.9 {
+					t.Errorf("within a tenth of the rate after %v, then %.3f of it", took, share)
+					trace(t, f, begin-second, end+5*second)
+				}
+			})
+		}
+	}
+}
