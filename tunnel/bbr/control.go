@@ -45,7 +45,7 @@ func (c *Controller) setPacing(gain float64) {
 func (c *Controller) bdp(gain float64) int64 { return c.bdpOf(c.bw, gain) }
 
 func (c *Controller) bdpOf(bw int64, gain float64) int64 {
-	rtt := c.minRTT.known()
+	rtt := c.typicalRTT()
 	if rtt == 0 || bw == 0 {
 		return c.initialWindow
 	}
@@ -75,8 +75,7 @@ func (c *Controller) probeRTTWindow() int64 {
 // setWindow is SetCwnd (section 5.6.4.6).
 func (c *Controller) setWindow() {
 	_, gain := c.phase.gains()
-	jitter := int64(gain * float64(during(c.bw, c.rounds.jitter)))
-	limit := c.quantized(c.bdp(gain) + jitter + c.extraAcked.bytes()) // UpdateMaxInflight
+	limit := c.quantized(c.bdp(gain) + c.extraAcked.bytes()) // UpdateMaxInflight
 	switch {
 	case c.pipe.reached:
 		c.window = min(c.window+c.sample.acked, limit)

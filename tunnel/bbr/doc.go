@@ -14,6 +14,13 @@
 // it, and the draft's 2 % count on top. In Startup, loss ends the search only if
 // the rate has stopped to grow or the queue has.
 //
+// Wi-Fi and mobile links vary their delay. What may be in flight is reckoned with
+// the smallest mean of a round trip, not with the shortest single one, which
+// leaves such a link half empty (file model.go). Between probes that is times
+// 1.5 and not 2: two flows that share a link overestimate it, and would keep
+// the difference standing in its queue. A link that becomes much slower, as its
+// queue shows, lowers the bounds as loss does, instead of two cycles later.
+//
 // A round trip that is as short as the shortest known, but for 1/64, shows an
 // empty queue too and spares the connection a ProbeRTT.
 //

@@ -131,7 +131,7 @@ func (c *Controller) updateCongestion() {
 // its queue shows. The draft waits for loss, or for two cycles.
 func (c *Controller) sagging() bool {
 	return c.pipe.reached && !c.sample.appLimited && c.phase != probeRTT && c.cycle.ackPhase == acksInit &&
-		float64(c.loss.bwLatest) < 0.75*float64(c.bw) && !c.shortQueue(c.rounds.shortest)
+		float64(c.loss.bwLatest) < 0.75*float64(c.bw) && !c.shortQueue(c.rounds.mean)
 }
 
 // lowerBounds is InitLowerBounds and LossLowerBounds: slow down towards what

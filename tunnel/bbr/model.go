@@ -9,39 +9,34 @@ type rounds struct {
 	started bool // BBR.round_start: by the event at hand
 
 	// Since the round has started:
-	delivered, lost int64 // the sampler's counts then
-	rtt             time.Duration
-	sum             time.Duration
+	delivered, lost int64         // the sampler's counts then
+	rtt             time.Duration // the sum of its samples
 	samples         int64
 
-	shortest time.Duration // of the round before
-	jitter   time.Duration // smoothed: mean less shortest of a round
+	mean    time.Duration // round trip, of the round before
+	typical typical
 }
 
 // updateRound is UpdateRound. At the end of a round the path's noise is learned.
 func (c *Controller) updateRound() {
 	r := &c.rounds
-	if r.rtt == 0 || c.sample.rtt < r.rtt {
-		r.rtt = c.sample.rtt
-	}
-	r.sum += c.sample.rtt
+	r.rtt += c.sample.rtt
 	r.samples++
 	r.started = c.sample.before >= r.next
 	if !r.started {
 		return
 	}
-	if c.cycle.ackPhase == acksInit && (c.phase == cruise || c.phase == down) {
-		r.jitter += (r.sum/time.Duration(r.samples) - r.rtt - r.jitter) / 8
-	}
-	r.shortest, r.sum, r.samples = r.rtt, 0, 0
+	r.mean = r.rtt / time.Duration(r.samples)
+	r.typical.update(c.sampler.deliveredAt, r.mean)
+	r.rtt, r.samples = 0, 0
 	c.startRound()
 	r.count++
 	c.cycle.rounds++
 	c.fullWindow = [2]bool{false, c.fullWindow[0]}
-	if c.quiet(r.rtt) {
+	if c.quiet(r.mean) {
 		c.noise.learn(c.sampler.lost-r.lost, c.sampler.delivered-r.delivered, c.smss)
 	}
-	r.delivered, r.lost, r.rtt = c.sampler.delivered, c.sampler.lost, 0
+	r.delivered, r.lost = c.sampler.delivered, c.sampler.lost
 }
 
 func (c *Controller) startRound() { c.rounds.next = c.sampler.delivered }
@@ -87,7 +82,7 @@ const (
 )
 
 func newShortest(rtt time.Duration, now Time) shortest {
-	return shortest{rtt: rtt, at: now, probedAt: now}
+	return shortest{rtt: max(rtt, 0), at: now, probedAt: now}
 }
 
 func (s *shortest) known() time.Duration { return s.rtt }
@@ -108,6 +103,33 @@ func (s *shortest) update(now Time, rtt time.Duration) (expired bool) {
 		s.at = s.probedAt
 	}
 	return expired
+}
+
+// A typical round trip is the smallest mean of a round in 5 to 10 s: what a
+// packet takes when the queue is empty, with the path's jitter. The draft counts
+// on the shortest, which on Wi-Fi is half of that or less, and would keep too
+// little in flight. DOWN and ProbeRTT see to it that there is such a round.
+type typical struct {
+	previous, current time.Duration // of two spans of time; 0: none
+	since             Time          // when the current one began
+}
+
+func (t *typical) update(now Time, mean time.Duration) {
+	if now-t.since >= minRTTFilter/2 {
+		t.previous, t.current, t.since = t.current, 0, now
+	}
+	if t.current == 0 || mean < t.current {
+		t.current = mean
+	}
+}
+
+// typicalRTT returns the round trip without a queue; 0: unknown.
+func (c *Controller) typicalRTT() time.Duration {
+	rtt, t := c.rounds.typical.current, c.rounds.typical.previous
+	if rtt == 0 || t != 0 && t < rtt {
+		rtt = t
+	}
+	return max(c.minRTT.known(), rtt)
 }
 
 // aggregation estimates how much is acknowledged in clumps (section 5.5.9).

@@ -19,8 +19,8 @@ const (
 	maxNoise     = 0.2  // beyond that, nobody would call it usable
 )
 
-// quiet reports whether what is lost in a round whose shortest round trip was
-// rtt is noise: nothing was probing, and there was no queue to overflow.
+// quiet reports whether what is lost in a round, whose mean round trip was rtt,
+// is noise: nothing was probing, and there was no queue to overflow.
 func (c *Controller) quiet(rtt time.Duration) bool {
 	if c.cycle.ackPhase != acksInit || c.phase == up || c.phase == probeRTT {
 		return false
@@ -33,8 +33,8 @@ func (c *Controller) quiet(rtt time.Duration) bool {
 
 // shortQueue reports whether a round trip of rtt has met hardly any queue.
 func (c *Controller) shortQueue(rtt time.Duration) bool {
-	shortest := c.minRTT.known()
-	return rtt <= shortest+shortest/4+time.Millisecond
+	empty := c.typicalRTT()
+	return rtt <= empty+empty/4+time.Millisecond
 }
 
 // learn takes in the bytes of a quiet round.

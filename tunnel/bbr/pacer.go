@@ -27,7 +27,7 @@ const (
 
 // set changes the rate.
 func (p *pacer) set(rate int64) {
-	p.rate = max(rate, 2*p.smss) // a quantum each second
+	p.rate = max(rate, 2*p.smss+1) // a quantum each second
 	p.quantum = max(min(during(p.rate, quantumTime), maxQuantum), 2*p.smss)
 	p.burst = max(p.quantum, during(p.rate, late))
 	p.credit = min(p.credit, float64(p.burst))

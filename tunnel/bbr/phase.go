@@ -79,7 +79,7 @@ func (c *Controller) checkStartupDone(now Time) {
 	if c.phase != startup {
 		return
 	}
-	if c.loss.ended && c.loss.excess && c.loss.manyRanges && (c.pipe.count > 0 || !c.shortQueue(c.sample.rtt)) {
+	if c.loss.ended && c.loss.excess && c.loss.manyRanges && (c.pipe.count > 0 || !c.shortQueue(c.rounds.mean)) {
 		c.pipe.reached, c.pipe.now = true, true
 		c.inflightLong = max(c.bdp(1), c.loss.inflightLatest)
 	}
