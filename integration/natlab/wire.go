@@ -3,63 +3,125 @@
 package natlab
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
-	"os"
+	"runtime"
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
+// deviceQueue is how many reads the kernel keeps for a wire that has no time
+// for a moment.
+const deviceQueue = 4096
+
+// A Wire joins the device of a site with the public network and delays, loses
+// and limits the frames between them, in each direction by itself. Up is from
+// the site, down is to it. Its methods may be called at any time by anybody.
+type Wire struct {
+	begun  time.Time
+	lab    *Lab
+	number uint64 // of the wire in its lab
+	plugs  [2]plug
+	wake   int // an eventfd, which ends a wait
+	wait   sync.WaitGroup
+
+	mu         sync.Mutex // for what follows
+	directions [2]direction
+	closed     bool
+}
+
+// A plug is one end of a wire.
+type plug struct {
+	namespace, device string
+	tap               int // file descriptor, or -1
+}
+
 const (
-	frameSize = 2048  // the largest frame is 1514 bytes
-	inFlight  = 16384 // frames on the way in one direction: 1 Gbit/s for 200 ms
+	down = 0 // enters at the public network
+	up   = 1 // enters at the site
 )
 
-// A Wire joins two network devices and delays, loses and limits the frames
-// between them.
-type Wire struct {
-	mu         sync.Mutex
-	directions [2]shaper
+// Set changes what the wire does in both directions to frames that enter it, or
+// wait in its queue, from now on. What has left the queue arrives as it would
+// have, and before all that follows.
+func (w *Wire) Set(link Link) { w.set(link, up, down) }
 
-	ends [2]*os.File // TAP devices
-	stop context.CancelFunc
-	wait sync.WaitGroup
+// SetUp is Set for the direction from the site to the public network.
+func (w *Wire) SetUp(link Link) { w.set(link, up) }
+
+// SetDown is Set for the direction from the public network to the site.
+func (w *Wire) SetDown(link Link) { w.set(link, down) }
+
+func (w *Wire) set(link Link, directions ...int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, i := range directions {
+		w.directions[i].line.set(time.Since(w.begun), link)
+	}
+	w.interrupt()
 }
 
-type frame struct {
-	data    []byte
-	arrives time.Time
-}
-
-// Set changes what the wire does to frames that enter it from now on.
-func (w *Wire) Set(link Link) {
+// Seed throws the dice of the wire anew from a number. With the same seed, the
+// n-th frame from now on in a direction meets the same fate. A wire begins with a
+// seed that says which of its lab it is.
+func (w *Wire) Seed(seed uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.directions {
-		w.directions[i].link = link
+		w.directions[i].line.dice = newDice(seed, uint64(i))
 	}
+}
+
+// Up returns what the wire has carried from the site to the public network. It
+// is asked for now: what the result says to be recent begins anew.
+func (w *Wire) Up() Counters { return w.counters(up) }
+
+// Down is Up for the direction from the public network to the site.
+func (w *Wire) Down() Counters { return w.counters(down) }
+
+func (w *Wire) counters(i int) Counters {
+	overrun := w.plugs[i].overrun()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.directions[i].line.counters(time.Since(w.begun))
+	c.Failed += overrun
+	return c
+}
+
+// overrun returns how many frames, or pieces of many frames, the kernel has
+// dropped because the wire did not read them in time.
+func (p *plug) overrun() (dropped int64) {
+	_ = inside(p.namespace, func() error { // fails where the lab has ended
+		link, err := netlink.LinkByName(p.device)
+		if err == nil {
+			dropped = int64(link.Attrs().Statistics.TxDropped)
+		}
+		return err
+	})
+	return dropped
 }
 
 // wire connects a namespace to the public network, as plug does, over a Wire.
 func (l *Lab) wire(namespace, device string, addr netip.Addr, link Link) *Wire {
 	l.t.Helper()
-	w := &Wire{}
-	w.Set(link)
 	port := "to-" + lastPart(namespace)
-	for i, end := range []struct{ namespace, device string }{{l.core, port}, {namespace, device}} {
-		tap, err := openTAP(end.namespace, end.device)
-		if err != nil {
-			w.closeEnds()
-			l.t.Fatalf("natlab: make %s in %s: %v", end.device, end.namespace, err)
-		}
-		w.ends[i] = tap
+	w := &Wire{
+		begun: time.Now(), lab: l, number: uint64(len(l.wires)), wake: -1,
+		plugs: [2]plug{down: {l.core, port, -1}, up: {namespace, device, -1}},
 	}
-	w.start()
 	l.wires = append(l.wires, w)
+	if err := w.open(); err != nil {
+		l.t.Fatal(err)
+	}
+	w.Seed(w.number)
+	w.Set(link)
+	w.start()
+	for _, plug := range w.plugs {
+		l.ip(plug.namespace, fmt.Sprintf("link set %s txqueuelen %d", plug.device, deviceQueue))
+	}
 	l.ip(l.core, "link set "+port+" master "+bridge+" up")
 	l.ip(namespace,
 		"addr add "+addr.String()+"/24 dev "+device,
@@ -67,80 +129,60 @@ func (l *Lab) wire(namespace, device string, addr netip.Addr, link Link) *Wire {
 	return w
 }
 
-// start begins to carry frames. The lab calls close.
-func (w *Wire) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	w.stop = cancel
+// open opens what close closes.
+func (w *Wire) open() (err error) {
+	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return fmt.Errorf("natlab: make an event: %w", err)
+	}
+	for i := range w.plugs {
+		end := &w.plugs[i]
+		if end.tap, err = openTAP(end.namespace, end.device); err != nil {
+			return fmt.Errorf("natlab: make %s in %s: %w", end.device, end.namespace, err)
+		}
+	}
 	for i := range w.directions {
-		frames := make(chan frame, inFlight)
-		w.wait.Go(func() {
-			defer close(frames)
-			w.read(i, frames)
-		})
-		w.wait.Go(func() { w.write(ctx, w.ends[1-i], frames) })
+		w.directions[i].from, w.directions[i].to = w.plugs[i].tap, w.plugs[1-i].tap
 	}
+	return nil
 }
 
-// read takes frames in at one end until it is closed.
-func (w *Wire) read(end int, frames chan<- frame) {
-	buffer := make([]byte, frameSize)
-	for {
-		n, err := w.ends[end].Read(buffer)
-		if err != nil {
-			return
-		}
-		arrives, ok := w.admit(end, n)
-		if !ok {
-			continue
-		}
-		select {
-		case frames <- frame{append([]byte(nil), buffer[:n]...), arrives}:
-		default: // lost: more is under way than any test can want
-		}
-	}
+// start begins to carry frames. close ends it.
+func (w *Wire) start() {
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	w.wait.Go(func() {
+		defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1) }()
+		w.carry()
+	})
 }
 
-func (w *Wire) admit(end, size int) (arrives time.Time, ok bool) {
+// close ends the wire and returns when nothing of it is left. The lab calls it.
+func (w *Wire) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.interrupt()
+	w.mu.Unlock()
+	w.wait.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.directions[end].admit(time.Now(), size, rand.Float64())
+	for _, fd := range []int{w.plugs[0].tap, w.plugs[1].tap, w.wake} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	w.wake = -1
 }
 
-// write lets frames out at the other end, each in its time and in order.
-func (w *Wire) write(ctx context.Context, end *os.File, frames <-chan frame) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for f := range frames {
-		if early := time.Until(f.arrives); early > 0 {
-			timer.Reset(early)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				continue // until the reader has closed frames
-			}
-		}
-		_, _ = end.Write(f.data) // a device that is down loses frames
+// interrupt ends a wait of carry. The mutex is held.
+func (w *Wire) interrupt() {
+	if w.wake >= 0 {
+		_, _ = unix.Write(w.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full means that it is set already
 	}
 }
 
-// close ends the wire and returns when nothing of it is left.
-func (w *Wire) close() {
-	w.stop()
-	w.closeEnds()
-	w.wait.Wait()
-}
-
-func (w *Wire) closeEnds() {
-	for _, end := range w.ends {
-		if end != nil {
-			end.Close()
-		}
-	}
-}
-
-// openTAP makes a TAP device inside a namespace. It is gone when the file is
-// closed.
-func openTAP(namespace, device string) (tap *os.File, err error) {
+// openTAP makes a TAP device inside a namespace that hands over packets before
+// the kernel has cut them, and returns its descriptor. The device is gone when
+// that is closed.
+func openTAP(namespace, device string) (tap int, err error) {
 	err = inside(namespace, func() error {
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		if err != nil {
@@ -148,15 +190,21 @@ func openTAP(namespace, device string) (tap *os.File, err error) {
 		}
 		request, err := unix.NewIfreq(device)
 		if err == nil {
-			request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+			request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+		}
+		if err == nil {
+			err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offload)
 		}
 		if err != nil {
 			unix.Close(fd)
 			return fmt.Errorf("make a TAP device: %w", err)
 		}
-		tap = os.NewFile(uintptr(fd), device)
+		tap = fd
 		return nil
 	})
-	return tap, err
+	if err != nil {
+		return -1, err
+	}
+	return tap, nil
 }
