@@ -19,7 +19,7 @@ func TestNarrowPath(t *testing.T) {
 
 	t.Run("from the start", func(t *testing.T) {
 		away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
-		away.Narrow(narrow)
+		away.SetMTU(narrow, true)
 		_, code := home.expose(t, signalURL, "home-narrow")
 		wantEverything(t, away.LAN, home, connect(t, away.LAN, code), true)
 	})
@@ -36,7 +36,7 @@ func TestNarrowPath(t *testing.T) {
 		d := fetch(t.Context(), away.LAN, web+"/large", func(bytes int64) {
 			if !narrowed && bytes > largeSize/4 {
 				narrowed = true
-				away.Narrow(narrow)
+				away.SetMTU(narrow, true)
 			}
 		})
 		if d.err != nil || d.hash != home.hash {

@@ -7,8 +7,13 @@
 //	home := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
 //	cmd := home.LAN.Command(ctx, "curl", "http://203.0.113.10/")
 //
-// A site may be joined to the public network by a [Wire], which delays, loses
-// and limits what passes, since many kernels come without netem.
+// A site may be joined to the public network by a [Wire], which delays, loses,
+// reorders and limits what passes, each direction by itself and every frame by
+// itself, since many kernels come without netem:
+//
+//	home := lab.Site(natlab.SiteConfig{Link: &natlab.Link{Rate: 200e6, Delay: 20 * time.Millisecond}})
+//	home.Wire().SetUp(natlab.Link{Rate: 20e6, Jitter: 5 * time.Millisecond, Loss: 0.01})
+//	sent := home.Wire().Up() // how many frames, how long they waited
 //
 // It is for Linux and for root. Elsewhere the package is empty.
 //
@@ -17,5 +22,6 @@
 // A [Lab] owns its namespaces, its wires and every process inside. All of it is
 // gone when the test has ended, also after a failure. What a killed run left
 // behind is removed by the next [New], on any lab's behalf: names carry the id
-// of the process that made them.
+// of the process that made them. While a wire exists, GOMAXPROCS is higher by
+// one: the wire keeps one of Go's processors to itself.
 package natlab

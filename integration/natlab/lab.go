@@ -54,6 +54,7 @@ func New(t testing.TB) *Lab {
 	l := &Lab{t: t}
 	t.Cleanup(l.remove)
 	l.claimName()
+	l.set(l.core, "ipv6/conf/all/disable_ipv6", "1") // a switch says nothing by itself
 	l.ip(l.core,
 		"link add name "+bridge+" type bridge forward_delay 0 stp_state 0",
 		"link set "+bridge+" up")

@@ -12,6 +12,7 @@ const (
 	virtioSize  = 10
 	etherSize   = 14
 	largestRead = virtioSize + etherSize + 1<<16
+	headersMost = etherSize + 60 + 60 // with all options of IP and TCP
 
 	needsChecksum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
 	gsoNone       = 0 // VIRTIO_NET_HDR_GSO_*
@@ -66,7 +67,7 @@ func cutting(read []byte) (c cut, ok bool) {
 		return cut{}, false
 	}
 	payload := len(frame) - c.headers
-	if c.segment == 0 || payload <= 0 {
+	if c.segment == 0 || payload <= 0 || c.headers > headersMost {
 		return cut{}, false
 	}
 	c.frames = (payload + c.segment - 1) / c.segment

@@ -32,7 +32,7 @@ type direction struct {
 	line     line
 	pool     pool
 	from, to int // file descriptors
-	headers  [virtioSize + etherSize + 120]byte
+	headers  [virtioSize + headersMost]byte
 	parts    [2]unix.Iovec
 }
 

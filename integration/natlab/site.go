@@ -45,16 +45,17 @@ type Site struct {
 	// address is 192.168.N.2.
 	LAN *Host
 
-	lab    *Lab
-	box    string // namespace of the box
-	public netip.Addr
-	number int
-	hosts  int
-	wire   *Wire
-	kind   Kind
-	cut    string // rules that drop
-	narrow string // rules that drop what is large
-	ports  string // rules that forward TCP ports
+	lab     *Lab
+	box     string // namespace of the box
+	public  netip.Addr
+	number  int
+	hosts   int
+	wire    *Wire
+	kind    Kind
+	cut     string // rules that drop
+	clamp   string // the rule that tells TCP of the MTU
+	silence string // the rule that tells nobody else
+	ports   string // rules that forward TCP ports
 }
 
 // Site adds a site with one host to the lab.
@@ -151,13 +152,25 @@ func (s *Site) Heal() {
 	s.apply()
 }
 
-// Narrow makes the box drop, silently, IP packets with UDP in them that have more
-// than so many bytes: a tunnel on the way whose router tells nobody. Batches that
-// the kernel has not cut yet count as one packet.
-func (s *Site) Narrow(bytes int) {
+// SetMTU lets the box forward IP packets of at most so many bytes, in both
+// directions, from now on, as where its provider's line is a tunnel. Of larger
+// ones, those that allow it are cut into fragments. The others are dropped, and
+// the box tells their sender with ICMP unless it is silent, as many are. Packets
+// count as they are on the wire, also where the kernel forwards many in one
+// piece. TCP connections that begin later know of the limit, silent or not, as
+// such boxes let them.
+func (s *Site) SetMTU(bytes int, silent bool) {
 	s.lab.t.Helper()
-	s.narrow = fmt.Sprintf("meta l4proto udp ip length > %d drop\n", bytes)
+	s.clamp, s.silence = "tcp flags syn tcp option maxseg size set rt mtu", ""
+	if silent {
+		s.silence = "icmp type destination-unreachable icmp code frag-needed drop"
+	}
 	s.apply()
+	for device, addr := range map[string]netip.Addr{"wan0": s.public, "lan0": s.local(1)} {
+		network := netip.PrefixFrom(addr, 24).Masked()
+		// The kernel makes the route with the address; this one is the same but for the limit.
+		s.lab.ip(s.box, fmt.Sprintf("route replace %s dev %s proto kernel scope link src %s mtu %d", network, device, addr, bytes))
+	}
 }
 
 // Forward makes the box forward a TCP port of its public address to a host
@@ -172,22 +185,22 @@ func (s *Site) Forward(port uint16, to *Host) {
 func (s *Site) apply() {
 	s.lab.t.Helper()
 	cmd := (&Host{namespace: s.box}).Command(s.lab.t.Context(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(rules(s.kind, s.LAN.addr, s.cut+s.narrow, s.ports))
+	cmd.Stdin = strings.NewReader(s.rules())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.lab.t.Fatalf("natlab: rules of %s: %v: %s", s.box, err, out)
 	}
 }
 
-// rules returns the packet filter of a box. Whatever the public side sends
+// rules returns the packet filter of the box. Whatever the public side sends
 // unasked to the box itself is dropped: answered, or merely accepted, it would
 // occupy the port in the connection table, and a host behind the box that
 // sends from that port would be given another one: a port-restricted box would
 // turn into a symmetric one.
-func rules(kind Kind, host netip.Addr, cut, ports string) string {
+func (s *Site) rules() string {
 	masquerade, forwarded, blocked := "masquerade", "", ""
-	switch kind {
+	switch s.kind {
 	case FullCone:
-		forwarded = "iifname wan0 meta l4proto udp dnat to " + host.String()
+		forwarded = "iifname wan0 meta l4proto udp dnat to " + s.LAN.addr.String()
 	case Symmetric:
 		masquerade = "masquerade fully-random"
 	case UDPBlocked:
@@ -209,8 +222,13 @@ table ip box {
 		iifname wan0 ct state established,related accept
 		iifname wan0 drop
 	}
+	chain told {
+		type filter hook output priority filter
+		%s
+	}
 	chain through {
 		type filter hook forward priority filter
+		%s
 		%s
 		%s
 		iifname wan0 ct state established,related accept
@@ -218,5 +236,5 @@ table ip box {
 		iifname wan0 drop
 	}
 }
-`, masquerade, ports, forwarded, blocked, cut)
+`, masquerade, s.ports, forwarded, s.silence, s.clamp, blocked, s.cut)
 }

@@ -4,6 +4,8 @@ package natlab_test
 
 import (
 	"context"
+	"crypto/md5"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -98,20 +100,24 @@ func transfer(t *testing.T, from, to *natlab.Host, bytes int) {
 	}
 	defer listener.Close()
 	port := listener.Addr().(*net.TCPAddr).Port
+	data := make([]byte, bytes)
+	for i := range data {
+		data[i] = byte(i * 7919 >> 8) // no two pieces of a packet's size are the same
+	}
 	sent := make(chan error, 1)
 	go func() {
 		conn, err := listener.Accept()
 		if err == nil {
-			_, err = conn.Write(make([]byte, bytes))
+			_, err = conn.Write(data)
 			conn.Close()
 		}
 		sent <- err
 	}()
 	// bash is a client that is on every machine.
-	script := "exec 3<>/dev/tcp/$0/$1; cat <&3 | wc -c"
+	script := "exec 3<>/dev/tcp/$0/$1; cat <&3 | md5sum"
 	out, err := to.Command(t.Context(), "bash", "-c", script, from.Addr().String(), strconv.Itoa(port)).CombinedOutput()
-	if err != nil || strings.TrimSpace(string(out)) != strconv.Itoa(bytes) {
-		t.Fatalf("received %s bytes, want %d: %v", out, bytes, err)
+	if want := fmt.Sprintf("%x", md5.Sum(data)); err != nil || !strings.HasPrefix(string(out), want) {
+		t.Fatalf("received what hashes to %s, want %s: %v", out, want, err)
 	}
 	if err := <-sent; err != nil {
 		t.Fatal(err)

@@ -1,0 +1,93 @@
+//go:build linux
+
+package natlab_test
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"peerway/integration/natlab"
+)
+
+// TestMTU sends packets that fit and that do not through a box with an MTU, in
+// both directions, alone and many in one piece, and looks at who is told.
+func TestMTU(t *testing.T) {
+	const fits = coursePacket + 28 // the IP packet around a numbered packet
+	for _, test := range []struct {
+		name         string
+		mtu          int
+		silent, told bool
+	}{{"wide", fits, false, false}, {"narrow", fits - 1, false, true}, {"silent", fits - 1, true, false}} {
+		t.Run(test.name, func(t *testing.T) {
+			for name, link := range map[string]*natlab.Link{"cable": nil, "wire": {}} {
+				t.Run(name, func(t *testing.T) {
+					c := newCourse(t, link)
+					back := &course{t: t, from: c.to, to: c.from, mapped: c.from.local}
+					c.site.SetMTU(test.mtu, test.silent)
+					for direction, way := range map[string]*course{"down": c, "up": back} {
+						wantMTU(t, direction, way, test.mtu >= fits, test.told)
+					}
+				})
+			}
+		})
+	}
+}
+
+// wantMTU sends numbered packets, forbids to cut them, and says whether they
+// should pass and whether the sender should be told.
+func wantMTU(t *testing.T, direction string, way *course, pass, told bool) {
+	t.Helper()
+	way.within = within(pass)
+	raw, err := way.from.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	option := func(name, value int) {
+		_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, name, value) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	option(unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE) // never fragment, forget what was told
+	option(unix.IP_RECVERR, 1)
+	for _, packets := range []int{1, 10} {
+		want := 0
+		if pass {
+			want = packets
+		}
+		way.send(packets)
+		if got := way.receive(max(want, 1)); len(got) != want {
+			t.Errorf("%s: %d of %d packets pass, want %d", direction, len(got), packets, want)
+		}
+		// What ICMP says comes as an error of the next call.
+		way.from.SetReadDeadline(time.Now().Add(within(told)))
+		_, _, err := way.from.ReadFromUDPAddrPort(make([]byte, 10))
+		if got := errors.Is(err, syscall.EMSGSIZE); got != told {
+			t.Errorf("%s: the sender of %d is told: %v (%v), want %v", direction, packets, got, err, told)
+		}
+	}
+}
+
+// within returns how long to wait for what should come or should not.
+func within(comes bool) time.Duration {
+	if comes {
+		return arrives
+	}
+	return lost
+}
+
+// TestMTUOfTCP sends through a box that is silent about its MTU.
+func TestMTUOfTCP(t *testing.T) {
+	lab := natlab.New(t)
+	site := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Link: &natlab.Link{}})
+	site.SetMTU(1280, true)
+	transfer(t, lab.Signal, site.LAN, 1<<20)
+	down := site.Wire().Down()
+	if least := int64(1 << 20 / (1280 - 40)); down.Frames < least {
+		t.Errorf("%d frames, want %d at least", down.Frames, least)
+	}
+}
