@@ -317,20 +317,21 @@ func (s *wanScene) line(c wanCell, plan wanPlan, ways map[string]func(wanCell, t
 			during(s.b, c.rtt+time.Duration(float64(link.Queue)*8/float64(link.Rate)*float64(time.Second))+200*time.Millisecond)
 		}
 	}
-	row := []string{fmt.Sprintf("%d ms, %v %%", c.rtt.Milliseconds(), c.loss)}
+	row, busy := []string{fmt.Sprintf("%d ms, %v %%", c.rtt.Milliseconds(), c.loss)}, 0.0
 	for _, way := range []string{"peerway", "bbr", "cubic"} {
 		if len(flows[way]) == 0 {
 			row = append(row, "-", "-")
 			continue
 		}
 		f := median(flows[way], func(f flow) float64 { return f.mbit })
+		busy = max(busy, f.busy)
 		row = append(row, fmt.Sprintf("%.2f", f.mbit), fmt.Sprintf("%.1f", f.mbit/float64(c.rate)*100))
 	}
 	if len(flows["peerway"]) == 0 {
-		return append(row, "-", "-", "-")
+		return append(row, "-", "-", fmt.Sprintf("%.0f", busy*100))
 	}
 	f := median(flows["peerway"], func(f flow) float64 { return f.mbit })
-	return append(row, f.perGbit(f.gateway), f.perGbit(f.peer), fmt.Sprintf("%.0f", f.busy*100))
+	return append(row, f.perGbit(f.gateway), f.perGbit(f.peer), fmt.Sprintf("%.0f", busy*100))
 }
 
 // perGbit returns processor seconds per Gbit, or a dash if the clock is too coarse.
