@@ -108,7 +108,9 @@ func (c *Controller) start(now Time, rtt time.Duration, packets int64) {
 	c.extraAcked = aggregation{since: now}
 	c.inflightLong = infinity
 	c.resetShortTerm()
-	c.initPacing(rtt, now)
+	c.pacer = pacer{smss: c.smss, at: now}
+	c.initPacing(rtt)
+	c.pacer.credit = float64(c.pacer.quantum)
 	c.enterStartup()
 }
 
@@ -159,6 +161,9 @@ func (c *Controller) Event(now Time, prior int64, acked, lost []Packet) {
 	c.lostPackets(now, lost)
 	c.sampler.rate(&c.sample)
 	if c.sample.ok {
+		if c.minRTT.known() == 0 {
+			c.initPacing(c.sample.rtt)
+		}
 		c.updateModel(now)
 	}
 	c.updateControl(now)

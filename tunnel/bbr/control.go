@@ -19,15 +19,14 @@ func (c *Controller) updateControl(now Time) {
 	c.setWindow()
 }
 
-// initPacing is InitPacingRate (section 5.6.2).
-func (c *Controller) initPacing(rtt time.Duration, now Time) {
+// initPacing is InitPacingRate (section 5.6.2). It is done again when the round
+// trip is known: in Startup the rate only rises.
+func (c *Controller) initPacing(rtt time.Duration) {
 	if rtt <= 0 {
 		rtt = time.Millisecond
 	}
 	gain, _ := startup.gains()
-	c.pacer = pacer{smss: c.smss, at: now}
 	c.pacer.set(int64(gain * float64(perSecond(c.initialWindow, rtt))))
-	c.pacer.credit = float64(c.pacer.burst)
 }
 
 // setPacing is SetPacingRateWithGain.
@@ -95,6 +94,9 @@ func (c *Controller) volumeCap() int64 {
 	switch {
 	case c.phase == cruise, c.phase == probeRTT:
 		limit = c.withHeadroom()
+		if c.phase == cruise {
+			limit = max(limit, c.inflightFor(1)) // room for others is not made by leaving the path idle
+		}
 	case c.phase.probesBandwidth():
 		limit = c.inflightLong
 	}
