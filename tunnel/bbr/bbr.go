@@ -89,7 +89,10 @@ func New(cfg Config, now Time) *Controller {
 
 // Reset forgets the model at now: the packets take another path from here on.
 // Those that are on their way say nothing about it.
-func (c *Controller) Reset(now Time) { c.start(now, 0, movedPackets) }
+func (c *Controller) Reset(now Time) {
+	c.start(now, 0, movedPackets)
+	c.cycle.probeRTTBy = now + movedProbe
+}
 
 // start is OnInit (section 5.2.1).
 func (c *Controller) start(now Time, rtt time.Duration, packets int64) {

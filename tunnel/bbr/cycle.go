@@ -27,6 +27,7 @@ type cycle struct {
 	tooHigh      bool          // BBR.prev_probe_too_high
 	careful      bool          // BBR.prev_probe_precautionary
 
+	probeRTTBy    Time // the first one after a change of path; 0: is over, or there was none
 	probeRTTDone  Time // BBR.probe_rtt_done_stamp; 0: not yet known
 	probeRTTRound bool // BBR.probe_rtt_round_done
 }

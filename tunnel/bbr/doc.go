@@ -9,8 +9,8 @@
 //
 // The draft takes more than 2 % of lost packets for a queue that is too long.
 // Cameras sit on Wi-Fi and mobile links that lose more than that all the time, so
-// the controller learns what a path loses while its queue is empty (file
-// noise.go). That much is no sign of congestion, the pacing rate makes up for
+// the controller learns what a path loses while its queue is empty, if that has
+// shown that it delays packets before it loses them (file noise.go). That much is no sign of congestion, the pacing rate makes up for
 // it, and the draft's 2 % count on top. In Startup, loss ends the search only if
 // the rate has stopped to grow or the queue has.
 //
@@ -20,6 +20,9 @@
 // 1.5 and not 2: two flows that share a link overestimate it, and would keep
 // the difference standing in its queue. A link that becomes much slower, as its
 // queue shows, lowers the bounds as loss does, instead of two cycles later.
+//
+// A second after a change of path there is a ProbeRTT, as the packets that were
+// on the old one may stand in the queue of the new one.
 //
 // A round trip that is as short as the shortest known, but for 1/64, shows an
 // empty queue too and spares the connection a ProbeRTT.

@@ -10,6 +10,7 @@ type loss struct {
 	marked          bool  // congestion experienced
 	delivered, lost int64 // the sampler's counts at its start
 	excess          bool  // the round that has just ended lost too much
+	sags            int   // rounds in a row in which the path sagged
 	manyRanges      bool  // and in many places
 
 	bwLatest       int64 // BBR.bw_latest
@@ -121,7 +122,13 @@ func (c *Controller) updateCongestion() {
 		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss)
 		l.manyRanges = l.marked || l.ranges >= startupLossRanges
 	}
-	if (l.excess || c.sagging()) && !c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
+	if c.sagging() {
+		l.sags++
+	} else {
+		l.sags = 0
+	}
+	if (l.excess || l.sags >= 2) && // one round may be a clump of acknowledgements
+		!c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
 		c.lowerBounds()
 	}
 	l.seen, l.marked = false, false

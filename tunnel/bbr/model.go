@@ -33,9 +33,7 @@ func (c *Controller) updateRound() {
 	r.count++
 	c.cycle.rounds++
 	c.fullWindow = [2]bool{false, c.fullWindow[0]}
-	if c.quiet(r.mean) {
-		c.noise.learn(c.sampler.lost-r.lost, c.sampler.delivered-r.delivered, c.smss)
-	}
+	c.learn(c.sampler.deliveredAt, r.mean, c.sampler.lost-r.lost, c.sampler.delivered-r.delivered)
 	r.delivered, r.lost = c.sampler.delivered, c.sampler.lost
 }
 
@@ -79,6 +77,9 @@ const (
 	minRTTFilter     = 10 * time.Second       // MinRTTFilterLen
 	probeRTTInterval = 5 * time.Second        // ProbeRTTInterval
 	probeRTTDuration = 200 * time.Millisecond // ProbeRTTDuration
+	// movedProbe is when it is due after a change of path: what comes from the old
+	// one may stand in the queue of the new one.
+	movedProbe = time.Second
 )
 
 func newShortest(rtt time.Duration, now Time) shortest {

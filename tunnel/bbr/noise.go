@@ -7,7 +7,30 @@ import (
 
 // noise is what a path loses whatever is sent: radio, not a queue. The draft has
 // no such thing; see the package comment.
-type noise struct{ lost, packets float64 }
+//
+// A queue that is shallow, or a policer, loses packets without ever delaying
+// them: several flows that took that for noise would drive each other up. So
+// noise is learned only on paths whose queue has shown that it can hold much: there,
+// what is lost while it is short was not lost in it.
+type noise struct {
+	quiet, all losses
+	deep       bool // the queue has shown that it holds much
+	deepAt     Time // when it did last
+}
+
+// losses counts packets, of which the older ones count less.
+type losses struct{ lost, packets float64 }
+
+func (l *losses) add(lost, delivered, smss int64) {
+	l.lost += float64(lost) / float64(smss)
+	l.packets += float64(lost+delivered) / float64(smss)
+	for l.packets > 2*noiseMemory {
+		l.lost /= 2
+		l.packets /= 2
+	}
+}
+
+func (l *losses) share() float64 { return l.lost / max(l.packets, 1) }
 
 const (
 	// lossThreshold is the share of lost data that is too much when it comes on
@@ -17,18 +40,28 @@ const (
 	noiseAtLeast = 50   // packets, before anything is said
 	noiseMemory  = 1000 // packets, after which the past counts half
 	maxNoise     = 0.2  // beyond that, nobody would call it usable
+
+	deepFor = 30 * time.Second // is remembered of a queue that was long
 )
 
-// quiet reports whether what is lost in a round, whose mean round trip was rtt,
-// is noise: nothing was probing, and there was no queue to overflow.
-func (c *Controller) quiet(rtt time.Duration) bool {
-	if c.cycle.ackPhase != acksInit || c.phase == up || c.phase == probeRTT {
-		return false
+// learn takes in a round of mean round trip rtt that has ended at now.
+func (c *Controller) learn(now Time, rtt time.Duration, lost, delivered int64) {
+	n := &c.noise
+	if empty := c.typicalRTT(); rtt > empty+empty*2/5+2*time.Millisecond {
+		n.deep, n.deepAt = true, now
+	} else if now > n.deepAt+deepFor {
+		n.deep = false
 	}
-	if !c.pipe.reached && !c.sample.appLimited {
-		return false
+	n.all.add(lost, delivered, c.smss)
+	if n.deep && c.calm() && c.shortQueue(rtt) {
+		n.quiet.add(lost, delivered, c.smss)
 	}
-	return c.shortQueue(rtt)
+}
+
+// calm reports whether nothing is being probed.
+func (c *Controller) calm() bool {
+	return c.cycle.ackPhase == acksInit && c.phase != up && c.phase != probeRTT &&
+		(c.pipe.reached || c.sample.appLimited)
 }
 
 // shortQueue reports whether a round trip of rtt has met hardly any queue.
@@ -37,22 +70,13 @@ func (c *Controller) shortQueue(rtt time.Duration) bool {
 	return rtt <= empty+empty/4+time.Millisecond
 }
 
-// learn takes in the bytes of a quiet round.
-func (n *noise) learn(lost, delivered, smss int64) {
-	n.lost += float64(lost) / float64(smss)
-	n.packets += float64(lost+delivered) / float64(smss)
-	for n.packets > 2*noiseMemory {
-		n.lost /= 2
-		n.packets /= 2
-	}
-}
-
-// share returns the share of packets that the path loses, 0 to maxNoise.
+// share returns the share of packets that the path loses, 0 to maxNoise: not
+// more than is lost in all.
 func (n *noise) share() float64 {
-	if n.packets < noiseAtLeast {
+	if n.quiet.packets < noiseAtLeast {
 		return 0
 	}
-	return min(n.lost/n.packets, maxNoise)
+	return min(n.quiet.share(), n.all.share(), maxNoise)
 }
 
 // tolerated returns the share of volume bytes that may be lost before it is

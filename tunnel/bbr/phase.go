@@ -102,7 +102,11 @@ func (c *Controller) checkDrainDone(now Time) {
 
 // checkProbeRTT is CheckProbeRTT (section 5.3.4.3).
 func (c *Controller) checkProbeRTT(now Time, expired bool) {
+	if by := c.cycle.probeRTTBy; by != 0 && now > by && c.pipe.reached {
+		expired = true
+	}
 	if c.phase != probeRTT && expired && !c.idleRestart {
+		c.cycle.probeRTTBy = 0
 		c.priorWindow = c.window // SaveCwnd
 		if c.cycle.ackPhase == acksStopping && !c.sample.appLimited {
 			c.maxBW.advance() // the round that would do it is cut short
