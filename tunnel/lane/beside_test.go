@@ -23,21 +23,25 @@ type narrow struct {
 
 // narrowWorld makes one in which the set there handles streams with handle, and
 // returns it with what ends it.
-func narrowWorld(rate float64, delay time.Duration, handle func(*lane.Stream)) (w *narrow, end func()) {
+func narrowWorld(rate float64, delay time.Duration, handle func(*lane.Stream), configure ...func(here *lane.Config)) (w *narrow, end func()) {
 	w = &narrow{}
 	var carrying sync.WaitGroup
 	up, down := newLine(rate, delay), newLine(rate, delay)
 	carrying.Go(up.run)
 	carrying.Go(down.run)
 	w.there = lane.New(lane.Config{Handle: handle})
-	w.here = lane.New(lane.Config{Open: func(context.Context) (lane.Conn, error) {
+	here := lane.Config{Open: func(context.Context) (lane.Conn, error) {
 		a, b := linePair(up, down)
 		w.mu.Lock()
 		w.ends = append(w.ends, b)
 		w.mu.Unlock()
 		w.there.Serve(b)
 		return a, nil
-	}})
+	}}
+	for _, f := range configure {
+		f(&here)
+	}
+	w.here = lane.New(here)
 	stopThere, stopHere := run(w.there), run(w.here)
 	return w, func() {
 		stopHere()

@@ -2,18 +2,23 @@ package lane
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// A budget bounds what unread data occupies in all lanes of a set. It is safe
-// for concurrent use.
-//
-// What a stream occupies is not the number of its unread bytes: yamux keeps
-// them in a bytes.Buffer, which grows by doubling and keeps its size when it
-// is drained. So a stream is charged twice the most it has held unread, until
-// its buffer is given back.
-type budget struct {
-	limit int64
+// keepsUp is how recently the reader of a stream must have taken something for
+// the stream to be reset only after all others.
+const keepsUp = time.Second
+
+// idleWindow is how long a stream must have been granted nothing for its window
+// to shrink when another wants to grow.
+const idleWindow = time.Second
+
+// A Budget bounds what the unread data of streams occupies, in all sets that
+// share it. It is safe for concurrent use.
+type Budget struct {
+	limit  int64
+	blocks blocks
 
 	mu       sync.Mutex
 	used     int64
@@ -21,144 +26,185 @@ type budget struct {
 	accounts map[*account]struct{}
 }
 
+// NewBudget returns a budget of so many bytes; zero means 64 MiB.
+func NewBudget(limit int64) *Budget {
+	if limit == 0 {
+		limit = budgetSize
+	}
+	return &Budget{limit: limit, accounts: make(map[*account]struct{})}
+}
+
+// Used returns how many bytes unread data occupies now.
+func (b *Budget) Used() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}
+
+// A share is what the streams of one set occupy. It belongs to the budget.
+type share struct{ used int64 }
+
 // An account is what one stream is charged. Its fields belong to the budget.
 type account struct {
 	flow   *flow
-	unread int64
-	held   int64     // charged
-	extra  int64     // part of budget.extra
-	since  time.Time // the last progress of its reader, or when it got something to read
-	moved  bool      // its reader has ever taken something
+	share  *share
+	held   int64 // in blocks
+	extra  int64 // part of budget.extra
 	closed bool
+
+	// Written by the stream, without the budget's mutex.
+	unread  atomic.Int64
+	since   atomic.Int64 // Unix nanoseconds: its reader's last progress, or when it got something to read
+	moved   atomic.Bool  // its reader has ever taken something
+	granted atomic.Int64 // Unix nanoseconds: the last grant
 }
 
-// smallBuffer is what the receive buffer of a stream may keep while it is idle.
-const smallBuffer = 16 << 10
+// received records n bytes that nobody has read.
+func (a *account) received(n int, now time.Time) {
+	if a.unread.Add(int64(n)) == int64(n) {
+		a.since.Store(now.UnixNano())
+	}
+}
 
-// charge records n more unread bytes for a. It returns the streams that must be
-// reset to keep to the limit, a's own perhaps among them; they are not charged
-// any more.
-func (b *budget) charge(a *account, n int64, now time.Time) (evict []*flow) {
+// read records that the reader has taken n bytes.
+func (a *account) read(n int, now time.Time) {
+	a.unread.Add(-int64(n))
+	a.since.Store(now.UnixNano())
+	a.moved.Store(true)
+}
+
+// get returns a block for a, and the streams that must be reset to keep to the
+// limit, a's own perhaps among them; they are not charged any more. A stream that
+// has ended gets none.
+func (b *Budget) get(a *account, small bool, now time.Time) (x *block, evict []*flow) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if a.closed {
-		return nil
+		return nil, nil
 	}
-	if a.unread == 0 {
-		a.since = now
-	}
-	a.unread += n
-	if need := 2 * a.unread; need > a.held {
-		b.used += need - a.held
-		a.held = need
-		b.accounts[a] = struct{}{}
-	}
-	if b.used > b.limit {
-		b.reclaim()
-	}
+	x = b.blocks.get(small)
+	b.charge(a, len(x.data))
 	for b.used > b.limit {
 		worst := b.worst(now)
 		if worst == nil {
-			return evict
+			break
 		}
 		b.drop(worst)
 		evict = append(evict, worst.flow)
 	}
-	return evict
+	return x, evict
 }
 
-// reclaim takes the buffers back of all streams that have nothing unread. No
-// data can come in between for such a stream: that is charged first.
-func (b *budget) reclaim() {
-	for a := range b.accounts {
-		if a.unread == 0 {
-			a.flow.shrink()
-			b.used -= a.held
-			a.held = 0
-			delete(b.accounts, a)
-		}
+func (b *Budget) charge(a *account, n int) {
+	b.used += int64(n)
+	a.share.used += int64(n)
+	a.held += int64(n)
+	b.accounts[a] = struct{}{}
+}
+
+// put takes a block back that get returned for a.
+func (b *Budget) put(a *account, x *block) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !a.closed {
+		b.charge(a, -len(x.data))
+		b.forget(a)
 	}
+	b.blocks.put(x)
 }
 
-// keepsUp is how recently a reader must have taken something to be spared as
-// long as there are others.
-const keepsUp = time.Second
-
-// worst returns the account that has pinned most for longest, in bytes times
-// time, of those whose readers do not keep up; of all, if they all do; nil if
+// worst returns who has pinned most for longest: of the streams whose readers do
+// not keep up, those of the set that occupies most; of all, if they all do; nil if
 // none has unread data.
-func (b *budget) worst(now time.Time) (worst *account) {
+func (b *Budget) worst(now time.Time) (worst *account) {
 	var most float64
 	spared := true
 	for a := range b.accounts {
-		if a.unread == 0 {
+		if a.unread.Load() == 0 {
 			continue
 		}
-		stalled := now.Sub(a.since)
-		spare := a.moved && stalled < keepsUp
-		score := float64(a.unread) * float64(stalled+1) // where no time has passed, bytes count
-		if worst == nil || spared && !spare || spared == spare && score > most {
-			worst, most, spared = a, score, spare
+		stalled := max(0, now.Sub(time.Unix(0, a.since.Load())))
+		spare := a.moved.Load() && stalled < keepsUp
+		score := float64(a.held) * float64(stalled+1) // where no time has passed, bytes count
+		switch {
+		case worst == nil, spared && !spare:
+		case spared != spare, a.share.used < worst.share.used:
+			continue
+		case a.share.used == worst.share.used && score <= most:
+			continue
 		}
+		worst, most, spared = a, score, spare
 	}
 	return worst
 }
 
-// read records that the reader of a has taken n bytes.
-func (b *budget) read(a *account, n int64, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	a.unread -= n
-	a.since = now
-	a.moved = true
-}
-
-// shrink gives back the buffer of a stream that has been idle for a while.
-func (b *budget) shrink(a *account) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if a.closed || a.unread != 0 || a.held == 0 {
-		return
-	}
-	a.flow.shrink()
-	b.used -= a.held
-	a.held = 0
-	delete(b.accounts, a)
-}
-
-// keeps reports whether a has a buffer worth giving back.
-func (b *budget) keeps(a *account) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return !a.closed && a.unread == 0 && a.held > smallBuffer
-}
-
 // grow reports whether the window of a may grow by n. Windows above the initial
-// one are granted from a quarter of the limit: full, they are charged half.
-func (b *budget) grow(a *account, n int64) bool {
+// one are granted from a quarter of the limit. Who has read all and was granted
+// nothing for long makes room.
+func (b *Budget) grow(a *account, n int64, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a.closed || b.extra+n > b.limit/4 {
+	if a.closed || n > b.limit/4 {
+		return false
+	}
+	for other := range b.accounts {
+		if b.extra+n <= b.limit/4 {
+			break
+		}
+		if other != a && other.unread.Load() == 0 && now.Sub(time.Unix(0, other.granted.Load())) > idleWindow {
+			b.extra -= other.extra
+			other.extra = 0
+			b.forget(other)
+		}
+	}
+	if b.extra+n > b.limit/4 {
 		return false
 	}
 	b.extra += n
 	a.extra += n
+	b.accounts[a] = struct{}{}
 	return true
 }
 
+// shrink takes n of the window of a back.
+func (b *Budget) shrink(a *account, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n = min(n, a.extra)
+	a.extra -= n
+	b.extra -= n
+	b.forget(a)
+}
+
+// window returns what the window of a may be.
+func (b *Budget) window(a *account) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return initialWindow + a.extra
+}
+
 // close ends a. Calling it again does nothing.
-func (b *budget) close(a *account) {
+func (b *Budget) close(a *account) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.drop(a)
 }
 
-func (b *budget) drop(a *account) {
+func (b *Budget) drop(a *account) {
 	if a.closed {
 		return
 	}
 	a.closed = true
 	b.used -= a.held
+	a.share.used -= a.held
 	b.extra -= a.extra
+	a.held, a.extra = 0, 0
 	delete(b.accounts, a)
+}
+
+// forget removes an account that holds nothing.
+func (b *Budget) forget(a *account) {
+	if a.held == 0 && a.extra == 0 {
+		delete(b.accounts, a)
+	}
 }

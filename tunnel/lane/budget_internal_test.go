@@ -5,106 +5,128 @@ import (
 	"time"
 )
 
-func newBudget(limit int64, flows int) (*budget, []*account) {
-	b := &budget{limit: limit, accounts: make(map[*account]struct{})}
-	var accounts []*account
-	for range flows {
-		accounts = append(accounts, &newFlow(nil, 1, false).account)
+func newAccounts(b *Budget, of *share, n int) (accounts []*account) {
+	for range n {
+		accounts = append(accounts, &newFlow(nil, 1, false, of).account)
 	}
-	return b, accounts
+	return accounts
+}
+
+// receive takes blocks for a and fills them.
+func receive(b *Budget, a *account, blocks int, now time.Time) (evict []*flow) {
+	for range blocks {
+		_, more := b.get(a, false, now)
+		a.received(bigBlock, now)
+		evict = append(evict, more...)
+	}
+	return evict
 }
 
 func TestBudgetEvictsWhatPinsMostForLongest(t *testing.T) {
-	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
-	b, a := newBudget(1000, 4)
-	b.charge(a[0], 10, at(0))  // little, for longest
-	b.charge(a[1], 200, at(1)) // much, for long
-	b.charge(a[2], 250, at(8)) // most, but just now
-	if b.used != 920 {
-		t.Errorf("%d used, want 920: twice what is unread", b.used)
-	}
-	evict := b.charge(a[3], 45, at(9))
+	b := NewBudget(20 * bigBlock)
+	a := newAccounts(b, new(share), 4)
+	receive(b, a[0], 1, at(0))     // little, for longest
+	receive(b, a[1], 8, at(1000))  // much, for long
+	receive(b, a[2], 10, at(8000)) // most, but just now
+	evict := receive(b, a[3], 2, at(9000))
 	if len(evict) != 1 || evict[0] != a[1].flow {
 		t.Errorf("the wrong streams were evicted: %v", evict)
 	}
-	if b.used != 610 {
-		t.Errorf("%d used, want 610", b.used)
+	if want := int64(13 * bigBlock); b.used != want {
+		t.Errorf("%d used, want %d", b.used, want)
 	}
-	if more := b.charge(a[1], 10000, at(9)); more != nil || b.used != 610 {
-		t.Errorf("a stream that is gone was charged: %v, %d", more, b.used)
+	if x, more := b.get(a[1], false, at(9000)); x != nil || more != nil {
+		t.Errorf("a stream that is gone got a block")
 	}
 }
 
 // A reader that took something just now is spared for one that never did, even
 // if that had less time to.
 func TestBudgetSparesWhoKeepsUp(t *testing.T) {
-	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
-	b, a := newBudget(1000, 3)
-	b.charge(a[0], 300, at(0))
-	b.read(a[0], 100, at(100))
-	if evict := b.charge(a[2], 250, at(500)); len(evict) != 1 || evict[0] != a[2].flow {
+	b := NewBudget(10 * bigBlock)
+	a := newAccounts(b, new(share), 3)
+	receive(b, a[0], 6, at(0))
+	a[0].read(bigBlock, at(100))
+	if evict := receive(b, a[2], 5, at(500)); len(evict) != 1 || evict[0] != a[2].flow {
 		t.Errorf("evicted %v, want the last", evict)
 	}
 	// A second later it does not keep up any more.
-	if evict := b.charge(a[1], 250, at(1100)); len(evict) != 1 || evict[0] != a[0].flow {
+	if evict := receive(b, a[1], 5, at(1100)); len(evict) != 1 || evict[0] != a[0].flow {
 		t.Errorf("evicted %v, want the first", evict)
 	}
 }
 
-func TestBudgetReclaimsBeforeItEvicts(t *testing.T) {
-	now := time.Unix(1, 0)
-	b, a := newBudget(1000, 3)
-	b.charge(a[0], 300, now)
-	b.read(a[0], 300, now) // drained, but its buffer is still there
-	b.charge(a[1], 150, now)
-	if b.used != 900 {
-		t.Errorf("%d used, want 900", b.used)
+// One tunnel's stalled streams go before those of another that occupies less.
+func TestBudgetEvictsFromWhoOccupiesMost(t *testing.T) {
+	b := NewBudget(20 * bigBlock)
+	little := newAccounts(b, new(share), 1)[0]
+	much := newAccounts(b, new(share), 8)
+	receive(b, little, 4, at(0))
+	var evict []*flow
+	for _, a := range much {
+		evict = append(evict, receive(b, a, 3, at(1000))...)
 	}
-	if evict := b.charge(a[2], 100, now); evict != nil {
-		t.Errorf("evicted %d streams", len(evict))
+	if len(evict) == 0 {
+		t.Error("nobody was evicted")
 	}
-	if b.used != 500 {
-		t.Errorf("%d used, want 500", b.used)
+	for _, f := range evict {
+		if f == little.flow {
+			t.Error("the stream of the other tunnel was evicted")
+		}
 	}
 }
 
 // A stream that alone is over the limit is the one to go.
 func TestBudgetEvictsTheOneThatAsks(t *testing.T) {
-	b, a := newBudget(1000, 1)
-	if evict := b.charge(a[0], 501, time.Unix(1, 0)); len(evict) != 1 || evict[0] != a[0].flow || b.used != 0 {
+	b := NewBudget(bigBlock)
+	a := newAccounts(b, new(share), 1)
+	if evict := receive(b, a[0], 2, at(0)); len(evict) != 1 || evict[0] != a[0].flow || b.used != 0 {
 		t.Errorf("evicted %d streams, %d used", len(evict), b.used)
 	}
 }
 
-func TestBudgetShrinksIdleStreams(t *testing.T) {
-	now := time.Unix(1, 0)
-	b, a := newBudget(1<<20, 1)
-	b.charge(a[0], 100<<10, now)
-	if b.keeps(a[0]) {
-		t.Error("a buffer with unread data is worth giving back")
+func TestBudgetTakesBlocksBack(t *testing.T) {
+	b, of := NewBudget(0), new(share)
+	a := newAccounts(b, of, 1)[0]
+	x, _ := b.get(a, true, at(0))
+	y, _ := b.get(a, false, at(0))
+	if want := int64(smallBlock + bigBlock); b.used != want || of.used != want {
+		t.Errorf("%d used, of them %d by the set, want %d", b.used, of.used, want)
 	}
-	b.shrink(a[0])
-	if b.used == 0 {
-		t.Error("unread data is not charged any more")
-	}
-	b.read(a[0], 100<<10, now)
-	if !b.keeps(a[0]) {
-		t.Error("a drained buffer is not worth giving back")
-	}
-	b.shrink(a[0])
-	if b.used != 0 || b.keeps(a[0]) {
-		t.Errorf("%d used after shrinking", b.used)
+	b.put(a, x)
+	b.close(a)
+	b.close(a)
+	b.put(a, y) // after the end
+	if b.used != 0 || of.used != 0 || len(b.accounts) != 0 {
+		t.Errorf("%d used, of them %d by the set, %d accounts", b.used, of.used, len(b.accounts))
 	}
 }
 
+// Windows grow to a quarter of the limit; who does not use his makes room.
 func TestBudgetGrow(t *testing.T) {
-	b, a := newBudget(4000, 2)
-	if !b.grow(a[0], 600) || b.grow(a[1], 600) || !b.grow(a[1], 400) {
+	b := NewBudget(4000)
+	a := newAccounts(b, new(share), 2)
+	for _, x := range a {
+		x.granted.Store(at(0).UnixNano())
+	}
+	if !b.grow(a[0], 600, at(1)) || b.grow(a[1], 600, at(1)) || !b.grow(a[1], 400, at(1)) {
 		t.Error("a quarter of the limit, 1000, is not what windows may grow by")
 	}
-	b.close(a[0])
-	b.close(a[0])
-	if b.extra != 400 || b.grow(a[0], 1) {
+	a[1].granted.Store(at(1500).UnixNano())
+	a[0].received(1, at(1))
+	if b.grow(a[1], 600, at(1600)) {
+		t.Error("a stream makes room although it has unread data")
+	}
+	a[0].read(1, at(1))
+	if !b.grow(a[1], 600, at(1600)) || b.window(a[0]) != initialWindow || b.window(a[1]) != initialWindow+1000 {
+		t.Error("a stream that was granted nothing for long does not make room")
+	}
+	b.shrink(a[1], 300)
+	if b.extra != 700 {
+		t.Errorf("%d granted, want 700", b.extra)
+	}
+	b.close(a[1])
+	if b.extra != 0 || b.grow(a[1], 1, at(1600)) {
 		t.Errorf("%d granted after the end of a stream", b.extra)
 	}
 }

@@ -84,7 +84,7 @@ func TestBudgetResetsTheStalled(t *testing.T) {
 			}
 			io.Copy(s, s)
 			s.CloseWrite()
-		}, func(_, there *lane.Config) { there.Budget = budget })
+		}, func(_, there *lane.Config) { there.Budget = lane.NewBudget(budget) })
 		t.Cleanup(func() { close(release) })
 		streams := make([]*lane.Stream, stalled)
 		for i := range streams {

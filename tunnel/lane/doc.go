@@ -26,8 +26,11 @@
 //   - A window update with RST carries the code of the reset as its length.
 //   - A window update with the flag 0x10, which yamux does not have, says that
 //     the sender does not read any more: the receiver's writes fail.
+//   - One with the flag 0x20 says that the sender writes and has little left of its
+//     window; its length is what it was granted in all, beyond the first 256 KiB.
 //   - The link, not yamux, decides how much window a stream is granted: 256 KiB
-//     at first (the constant of yamux), more while its reader keeps up.
+//     at first (the constant of yamux), up to 16 MiB while its reader keeps up
+//     and the window, not the path, is what limits it.
 //   - Only the end that opened a lane opens streams on it. Flags come in window
 //     updates only. No pings: the tunnel below knows whether the peer is alive.
 //   - A frame that breaks the rules ends the lane; a data frame for a stream
@@ -47,11 +50,14 @@
 //
 // # Memory
 //
-// Config.Budget bounds what unread data may occupy in all lanes of a set. When
-// it is exceeded, streams whose buffers are drained give them back, then the
-// streams that have pinned most for longest are reset; a stream whose reader
-// keeps up goes last. No reader can stall a lane: a lane never waits
-// for one.
+// A [Budget] bounds what unread data may occupy, in all lanes of all sets that
+// share it: one for the process, 64 MiB. Two hundred stalled downloads fit. When it
+// is exceeded, the streams that have pinned most for longest are reset, first in
+// the set that occupies most; a stream whose reader keeps up goes last. No reader
+// can stall a lane: a lane never waits for one.
+//
+// A stream occupies what is unread, in blocks of 32 KiB, and nothing when all is
+// read. What is written waits in its lane, 256 KiB at most, whose writers wait.
 //
 // # Ownership
 //

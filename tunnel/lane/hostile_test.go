@@ -246,7 +246,7 @@ func TestBudgetAgainstHostileSender(t *testing.T) {
 	const budget, streams = 8 << 20, 200
 	release := make(chan struct{})
 	before := heap()
-	a, set := attack(t, lane.Config{Budget: budget, Handle: func(s *lane.Stream) {
+	a, set := attack(t, lane.Config{Budget: lane.NewBudget(budget), Handle: func(s *lane.Stream) {
 		s.Answer(0, "")
 		<-release
 	}}, nil)

@@ -93,7 +93,7 @@ func (l *lane) open() (*yamux.Session, error) {
 		AcceptBacklog:       l.link.set.maxStreams(), // never full: the link refuses before
 		EnableKeepAlive:     false,                   // the tunnel below knows whether the peer is there
 		KeepAliveInterval:   time.Hour,
-		MaxStreamWindowSize: sessionWindow,
+		MaxStreamWindowSize: initialWindow, // as little as it takes: the link grants
 		// Writes to the link do not wait, so there is nothing to time out.
 		ConnectionWriteTimeout: math.MaxInt64,
 		StreamOpenTimeout:      0,

@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
+// linePacket is what goes over a line at once; of a fast one as many as take 100 µs.
 const linePacket = 1400
 
 // A line is one direction of a tunnel under virtual time: all byte streams share
 // its rate, and it serves them in turn, a packet each, as QUIC does.
 type line struct {
-	rate  float64 // bytes per second
-	delay time.Duration
+	rate   float64 // bytes per second
+	delay  time.Duration
+	packet int
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -41,7 +43,7 @@ type lineEnd struct {
 }
 
 func newLine(rate float64, delay time.Duration) *line {
-	l := &line{rate: rate, delay: delay, way: make(chan lineTransit, 1<<16)}
+	l := &line{rate: rate, delay: delay, packet: max(linePacket, int(rate/10000)), way: make(chan lineTransit, 1<<16)}
 	l.changed.L = &l.mu
 	return l
 }
@@ -93,7 +95,7 @@ func (l *line) next() (end *lineEnd, b []byte, ok bool) {
 		if len(end.waiting) == 0 {
 			return end, nil, true // its end
 		}
-		n := min(len(end.waiting), linePacket)
+		n := min(len(end.waiting), l.packet)
 		b = slices.Clone(end.waiting[:n])
 		if end.waiting = end.waiting[n:]; len(end.waiting) > 0 || end.ended {
 			l.turn = append(l.turn, end)

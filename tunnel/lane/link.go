@@ -33,12 +33,13 @@ type Conn interface {
 // it is the connection; it reads every frame that passes and adds what yamux
 // lacks: resets, flow control within a budget, writes that can be given up.
 //
-// It never makes yamux wait: Write queues, and Read hands over only frames
-// whose bodies have arrived, cut to what has.
+// It never makes yamux wait: Write queues, and Read hands over only frames without
+// a body. Unread data stays in blocks of the budget, of which a stream has as many
+// as it needs.
 type link struct {
 	conn    Conn
 	set     *Set
-	budget  *budget
+	budget  *Budget
 	accepts bool          // the peer opened the lane, and opens streams on it
 	load    atomic.Int32  // streams that were dialed here, or are about to be
 	gone    chan struct{} // closed when the link is of no more use
@@ -69,12 +70,11 @@ type effects struct {
 }
 
 func newLink(s *Set, conn Conn, accepts bool) *link {
-	small := make([]byte, smallRead)
 	return &link{
-		conn: conn, set: s, budget: &s.budget, accepts: accepts,
+		conn: conn, set: s, budget: s.budget, accepts: accepts,
 		gone:  make(chan struct{}),
 		ended: make(chan struct{}),
-		in:    inbox{buffers: &s.reads, small: small, buf: small},
+		in:    inbox{buf: make([]byte, readSize)},
 		flows: make(map[uint32]*flow),
 		out:   outbox{buffers: &s.writes, work: make(chan struct{}, 1)},
 		turn:  turn{come: make(chan struct{}, 1)},
@@ -133,6 +133,7 @@ func (l *link) loseAll(err error) {
 func (l *link) Close() error {
 	l.mu.Lock()
 	l.closed = true
+	l.loseAll(net.ErrClosed) // what has arrived can still be read
 	l.effects.kick = true
 	l.unlock()
 	return nil
@@ -180,10 +181,10 @@ func (l *link) writeControl(f frame) {
 	if f.kind != kindWindow {
 		return // yamux says why it ends the session; the peer sees that it does
 	}
-	f.length = 0 // the grant of yamux; see flow.consumed
+	f.length = 0 // the grant of yamux; see flow.renew
 	of := l.flows[f.id]
 	if f.flags&flagSYN != 0 {
-		of = newFlow(l, f.id, true)
+		of = newFlow(l, f.id, true, &l.set.share)
 		l.flows[f.id], l.opened = of, of
 	}
 	if of == nil || f.flags == 0 {

@@ -7,7 +7,7 @@ import (
 )
 
 // maxSendWindow is more than any honest peer grants.
-const maxSendWindow = 64 << 20
+const maxSendWindow = longestBody
 
 // violation returns the error of a lane whose peer has sent f.
 func violation(f frame, what string) error {
@@ -37,7 +37,7 @@ func (l *link) receiveData(f frame) error {
 	defer l.unlock()
 	of := l.flows[f.id]
 	if of == nil {
-		if f.length > sessionWindow {
+		if f.length > longestBody {
 			return violation(f, "more data than any window")
 		}
 		return nil // it was on its way when the stream ended here
@@ -52,36 +52,82 @@ func (l *link) receiveData(f frame) error {
 	return nil
 }
 
-// deliver hands over what has arrived of the body of a data frame, as a frame
-// of its own, or drops it if its stream has ended.
-func (l *link) deliver() {
+// deliver takes in what comes of the body of a data frame. It waits for more if
+// nothing has.
+func (l *link) deliver() error {
 	in := &l.in
-	n := min(int(in.left), in.buffered())
+	of, p := l.room()
+	if of == nil { // nobody wants it
+		if in.buffered() == 0 {
+			return l.fill()
+		}
+		n := min(int(in.left), in.buffered())
+		in.start += n
+		in.left -= uint32(n)
+		return nil
+	}
+	p = p[:min(len(p), int(in.left))]
+	n, err := 0, error(nil)
+	if in.buffered() > 0 {
+		n = copy(p, in.buf[in.start:in.end])
+		in.start += n
+	} else {
+		n, err = l.pull(p)
+	}
 	in.left -= uint32(n)
+	l.landed(of, n)
+	return err
+}
 
+// room returns the stream of the data frame that is coming in, and where to put
+// its body; nil if the stream has ended. The caller calls landed.
+func (l *link) room() (*flow, []byte) {
+	in := &l.in
 	l.mu.Lock()
 	of := l.flows[in.id]
 	if of == nil {
-		in.start += n
 		l.unlock()
-		return
+		return nil, nil
 	}
-	evict := l.budget.charge(&of.account, int64(n), time.Now())
-	of.unread += int64(n)
+	var evict []*flow
+	p := of.backlog.room()
+	if len(p) == 0 {
+		var x *block
+		small := of.backlog.tail == nil && in.left <= smallBlock
+		if x, evict = l.budget.get(&of.account, small, time.Now()); x != nil {
+			of.backlog.add(x)
+			p = x.data
+		}
+	}
+	of.backlog.filling = true
 	l.unlock()
-
-	wanted := true
 	for _, worst := range evict {
 		worst.l.reset(worst, CodeSlow, &ResetError{Code: CodeSlow, Local: true})
-		wanted = wanted && worst != of
+		if worst == of {
+			p = nil
+		}
 	}
-	if !wanted {
-		in.start += n
+	if p == nil {
+		return nil, nil
+	}
+	return of, p
+}
+
+// landed says that n bytes were put where room said.
+func (l *link) landed(of *flow, n int) {
+	l.mu.Lock()
+	defer l.unlock()
+	if of.err != nil {
 		return
 	}
-	in.emit(frame{kind: kindData, id: in.id, length: uint32(n)})
-	in.body = n
-	notify(of.readable)
+	if x := of.backlog.filled(n); x != nil {
+		l.budget.put(&of.account, x)
+	}
+	if n > 0 {
+		of.unread += int64(n)
+		of.account.received(n, time.Now())
+		notify(of.readable)
+	}
 }
 
 // receiveWindow handles a window update, which is also what carries flags.
@@ -129,10 +175,17 @@ func (l *link) receiveWindow(f frame) error {
 		notify(of.readable)
 		l.forgetIfDone(of)
 	}
+	if f.flags&flagFull != 0 {
+		of.full(f.length)
+		f.length = 0
+	}
 	if of.sendWindow += int64(f.length); of.sendWindow > maxSendWindow {
 		return violation(f, "too much window")
 	}
 	if f.length > 0 {
+		of.sendGranted += f.length
+		of.sendGrant = int64(f.length)
+		of.toldFull = false
 		notify(of.writable)
 	}
 	if pass != 0 || f.length > 0 {
@@ -153,6 +206,6 @@ func (l *link) receiveSYN(f frame) error {
 		l.out.inOrder(frame{kind: kindWindow, flags: flagRST, id: f.id, length: uint32(CodeBusy)})
 		return nil
 	}
-	l.flows[f.id] = newFlow(l, f.id, false)
+	l.flows[f.id] = newFlow(l, f.id, false, &l.set.share)
 	return nil
 }

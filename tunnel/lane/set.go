@@ -30,8 +30,9 @@ type Config struct {
 	// Handle serves a stream that the peer has opened, in a goroutine of its
 	// own. It must answer it. When it returns, the stream is closed.
 	Handle func(*Stream)
-	// Budget is what unread data may occupy, in bytes. Zero means 64 MiB.
-	Budget int64
+	// Budget bounds what unread data may occupy. The sets of a process can share
+	// one, and should. Nil means one of 64 MiB for this set alone.
+	Budget *Budget
 	// MaxStreams is how many streams may be open at once in each direction.
 	// Zero means 1024.
 	MaxStreams int
@@ -46,9 +47,9 @@ type Config struct {
 // goroutines.
 type Set struct {
 	cfg    Config
-	budget budget
+	budget *Budget
+	share  share
 	turns  turns
-	reads  sync.Pool // of *[]byte
 	writes sync.Pool // of *[]byte
 	places atomic.Int64
 	dialed atomic.Int64
@@ -70,11 +71,9 @@ type Set struct {
 // New returns a set that serves no streams before [Set.Run].
 func New(cfg Config) *Set {
 	s := &Set{cfg: cfg, started: make(chan struct{}), changed: make(chan struct{})}
-	s.budget = budget{limit: cfg.Budget, accounts: make(map[*account]struct{})}
-	if cfg.Budget == 0 {
-		s.budget.limit = budgetSize
+	if s.budget = cfg.Budget; s.budget == nil {
+		s.budget = NewBudget(0)
 	}
-	s.reads.New = newRead
 	s.writes.New = newBuffer
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +106,88 @@ func TestWindowGrows(t *testing.T) {
 		t.Logf("64 MiB took %v: %.0f MiB/s", took, 64/took.Seconds())
 		if limit := 3 * time.Second; took > limit {
 			t.Errorf("64 MiB took %v, want at most %v", took, limit)
+		}
+	})
+}
+
+// One download fills a path that is long and fast.
+func TestOneStreamFillsThePath(t *testing.T) {
+	for _, path := range []struct {
+		mbit  float64
+		rtt   time.Duration
+		least float64 // share of the rate
+	}{
+		{20, 50 * time.Millisecond, 0.99},
+		{200, 200 * time.Millisecond, 0.98},
+		{1000, 100 * time.Millisecond, 0.98},
+	} {
+		bubble(t, func(t *testing.T) {
+			rate := path.mbit * 1e6 / 8
+			w, end := narrowWorld(rate, path.rtt/2, serveNarrow)
+			defer end()
+			s, err := w.here.Dial(t.Context(), lane.Header{Service: "bulk"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			var reading sync.WaitGroup
+			defer reading.Wait()
+			defer s.Reset(1)
+			var got atomic.Int64
+			reading.Go(func() { io.Copy(counter{&got}, s) })
+			const grown = 3 * time.Second
+			time.Sleep(grown)
+			before := got.Load()
+			time.Sleep(grown)
+			share := float64(got.Load()-before) / grown.Seconds() / rate
+			t.Logf("%v Mbit/s, %v: %.1f %% of it, in the first 3 s %.1f %%", path.mbit, path.rtt, 100*share, 100*float64(before)/grown.Seconds()/rate)
+			if share < path.least {
+				t.Errorf("%v Mbit/s, %v: one stream gets %.1f %%", path.mbit, path.rtt, 100*share)
+			}
+		})
+	}
+}
+
+// A reader that becomes slow pins little, though its window has grown while it was
+// fast; and nothing is pinned once it has read all.
+func TestSlowReaderPinsLittle(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		budget := lane.NewBudget(0)
+		w, end := narrowWorld(125e6, 50*time.Millisecond, func(s *lane.Stream) {
+			s.Answer(0, "")
+			pour(s, 256)
+			s.CloseWrite()
+		}, func(here *lane.Config) { here.Budget = budget })
+		defer end()
+		s, err := w.here.Dial(t.Context(), lane.Header{Service: "bulk"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		buf := make([]byte, 64<<10)
+		read := func(bytes int, pause time.Duration) {
+			for range bytes / len(buf) {
+				if _, err := io.ReadFull(s, buf); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(pause)
+			}
+		}
+		read(192<<20, 0)
+		fast := budget.Used()
+		read(8<<20, 10*time.Millisecond) // 50 Mbit/s
+		afterBurst := budget.Used()
+		read(24<<20, 10*time.Millisecond)
+		slow := budget.Used()
+		t.Logf("unread of a fast reader: %d KiB; of one that became slow: %d KiB, later %d KiB", fast>>10, afterBurst>>10, slow>>10)
+		if slow > 5<<20 {
+			t.Errorf("a slow reader pins %d KiB, want at most 5 MiB", slow>>10)
+		}
+		if _, err := io.Copy(io.Discard, s); err != nil {
+			t.Fatal(err)
+		}
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are used after all was read", used)
 		}
 	})
 }

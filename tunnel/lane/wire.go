@@ -21,13 +21,12 @@ const (
 	flagFIN  = 1 << 2
 	flagRST  = 1 << 3
 	flagStop = 1 << 4 // ours: the sender does not read any more
+	flagFull = 1 << 5 // ours: the sender writes, and has little left of the window
 
 	// initialWindow is what may be sent on a new stream without a grant.
 	initialWindow = 256 << 10
-	// sessionWindow is the window that yamux believes to grant. The link grants
-	// at most half of it, so that yamux, which wants to renew its grant when
-	// half is used, never has less to give than the link.
-	sessionWindow = 8 << 20
+	// longestBody is more than any window grants.
+	longestBody = 64 << 20
 )
 
 // errProtocol is wrapped by the error of a lane whose peer breaks the rules.
