@@ -270,6 +270,19 @@ func (f *flow) reserve(giveUp <-chan struct{}, want int, until *deadline) (int, 
 	}
 }
 
+// allow records that the peer has granted n bytes more. It reports false if that
+// is too much. The caller holds l.mu.
+func (f *flow) allow(n uint32) bool {
+	if n > 0 {
+		f.sendWindow += int64(n)
+		f.sendGranted += n
+		f.sendGrant = int64(n)
+		f.toldFull = false
+		notify(f.writable)
+	}
+	return f.sendWindow <= maxSendWindow
+}
+
 // writeErr returns why nothing more can be written, or nil.
 func (f *flow) writeErr() error {
 	switch {

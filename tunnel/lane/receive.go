@@ -179,14 +179,8 @@ func (l *link) receiveWindow(f frame) error {
 		of.full(f.length)
 		f.length = 0
 	}
-	if of.sendWindow += int64(f.length); of.sendWindow > maxSendWindow {
+	if !of.allow(f.length) {
 		return violation(f, "too much window")
-	}
-	if f.length > 0 {
-		of.sendGranted += f.length
-		of.sendGrant = int64(f.length)
-		of.toldFull = false
-		notify(of.writable)
 	}
 	if pass != 0 || f.length > 0 {
 		l.in.emit(frame{kind: kindWindow, flags: pass, id: f.id, length: f.length})
