@@ -122,35 +122,40 @@ func TestPathChange(t *testing.T) {
 	var figures table
 	t.Run("paths", func(t *testing.T) {
 		for _, link := range links {
-			p := link.buffered(2)
-			parallel(t, p.String(), func(t *testing.T) {
-				const change, within = 8 * second, 3 * second
-				n := newNetwork(19, old.buffered(2))
-				f := n.ours().start(0)
-				n.run(change)
-				n.path = p
-				f.bbr.Reset(n.now)
-				n.run(change + 13*second)
-				took := settles(f, change, n.now)
-				share := f.goodput(change+within, n.now) / float64(p.rate)
-				waited := n.waited(change+within, n.now, 0.5)[0]
-				figures.add(-took.Seconds(), "from %v to %v: within a tenth after %v, then %.3f of the link, queued %v, RTT %v", old, p, took,
-					share, waited.Round(ms/10), f.bbr.MinRTT().Round(ms/10))
-				if took > within || share < 0.9 {
-					t.Errorf("within a tenth of the new rate after %v, then %.3f of it", took, share)
-					trace(t, f, change-second, change+within)
-				}
-				if want := max(p.rtt, n.shortest()); waited >= want {
-					t.Errorf("half of the packets waited more than %v, want %v", waited, want)
-					trace(t, f, change-second, change+within)
-				}
-				if got := f.bbr.MinRTT(); got < p.rtt || got > p.rtt*3/2+n.shortest() {
-					t.Errorf("the round trip is taken for %v, want %v", got, p.rtt)
-				}
-			})
+			for seed := range uint64(3) {
+				p := link.buffered(2)
+				parallel(t, fmt.Sprintf("%v/%d", p, seed), func(t *testing.T) { moves(t, old, p, seed, &figures) })
+			}
 		}
 	})
-	figures.print(t, 6)
+	figures.print(t, 18)
+}
+
+// moves is one case of TestPathChange.
+func moves(t *testing.T, old, p path, seed uint64, figures *table) {
+	const change, within = 8 * second, 3 * second
+	n := newNetwork(319+seed, old.buffered(2))
+	f := n.ours().start(0)
+	n.run(change)
+	n.path = p
+	f.bbr.Reset(n.now)
+	n.run(change + 13*second)
+	took := settles(f, change, n.now)
+	share := f.goodput(change+within, n.now) / float64(p.rate)
+	waited := n.waited(change+within, n.now, 0.5)[0]
+	figures.add(-took.Seconds(), "from %v to %v: within a tenth after %v, then %.3f of the link, queued %v, RTT %v", old, p, took,
+		share, waited.Round(ms/10), f.bbr.MinRTT().Round(ms/10))
+	if took > within || share < 0.9 {
+		t.Errorf("within a tenth of the new rate after %v, then %.3f of it", took, share)
+		trace(t, f, change-second, change+within)
+	}
+	if want := max(p.rtt, n.shortest()); waited >= want {
+		t.Errorf("half of the packets waited more than %v, want %v", waited, want)
+		trace(t, f, change-second, change+within)
+	}
+	if got := f.bbr.MinRTT(); got < p.rtt || got > p.rtt*3/2+n.shortest() {
+		t.Errorf("the round trip is taken for %v, want %v", got, p.rtt)
+	}
 }
 
 // TestLiveVideo has an application that sends less than the path would carry.

@@ -116,3 +116,71 @@ func TestBesideCubic(t *testing.T) {
 	})
 	figures.print(t, 12)
 }
+
+// TestManyFlows has many flows of ours meet at a queue too short to show, and at
+// policers. What they lose there is their own doing: who takes it for noise
+// makes up for it, and all drive each other to lose ever more.
+func TestManyFlows(t *testing.T) {
+	link := path{rate: 20 * mbit, rtt: 50 * ms}
+	policer := func(bucket int64) path {
+		p := link
+		p.bucket = bucket
+		return p
+	}
+	cases := []struct {
+		name string
+		path path
+	}{
+		{"queue of 0.4 BDP", link.buffered(0.4)},
+		{"queue of 1 BDP", link.buffered(1)},
+		{"queue of 12 packets", path{rate: 20 * mbit, rtt: 50 * ms, queue: 12 * packetSize}},
+		{"policer, 20 kB", policer(20_000)},
+		{"policer, 100 kB", policer(100_000)},
+	}
+	var figures table
+	t.Run("paths", func(t *testing.T) {
+		for _, c := range cases {
+			for _, flows := range []int{2, 4, 8} {
+				parallel(t, fmt.Sprintf("%s/%d", c.name, flows), func(t *testing.T) {
+					n := newNetwork(59, c.path)
+					all := make([]*flow, flows)
+					for i := range all {
+						all[i] = n.ours().start(Time(i) * 700 * ms)
+					}
+					var sent, lost int64
+					count := func(sign int64) {
+						for _, f := range all {
+							sent += sign * f.next
+							lost += sign * int64(f.lostPackets)
+						}
+					}
+					n.run(10 * second)
+					count(-1)
+					n.run(30 * second)
+					count(1)
+					var total, least float64
+					for i, f := range all {
+						got := f.goodput(10*second, 30*second) / float64(n.rate)
+						total += got
+						if i == 0 || got < least {
+							least = got
+						}
+					}
+					share := float64(lost) / float64(sent)
+					figures.add(-share, "%s, %d flows: lost %.3f, together %.3f of the link, the least %.3f", c.name, flows, share, total, least)
+					// Two in a hundred are the threshold of each; many probe at a time.
+					if want := 0.03 + 0.005*float64(flows); share > want {
+						t.Errorf("lost %.3f, want %.3f", share, want)
+					}
+					if total < 0.95 {
+						t.Errorf("together they used %.3f of the link", total)
+					}
+					if want := 0.25 / float64(flows); least < want {
+						t.Errorf("one got %.3f of the link, want %.3f", least, want)
+					}
+				})
+			}
+		}
+	})
+	figures.print(t, 15)
+}
