@@ -142,6 +142,39 @@ func hugeFile(b *testing.B) string {
 	return name
 }
 
+// BenchmarkLive measures what live video costs: one camera of 4 Mbit/s, and four
+// viewers of it at the other site, over TCP.
+func BenchmarkLive(b *testing.B) {
+	const viewers, rate = 4, 4e6
+	lab := natlab.New(b)
+	_, signalURL := startSignal(b, lab.Signal, lab.Signal.Addr().String()+":7443")
+	home, away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted}), lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
+	peer, code := expose(b, home.LAN, signalURL, "home", "cam="+startLive(b, home.LAN, rate))
+	gateway := connect(b, away.LAN, code)
+	var watching [viewers]*liveViewer
+	for i := range watching {
+		watching[i] = watchLive(b, away.LAN, gateway.url("home", "cam"))
+	}
+	gateway.waitPath(patience, "home", "direct")
+	for b.Loop() {
+		t := newTable(fmt.Sprintf("one camera of %g Mbit/s, %d viewers; delay of whole pictures over that of the fastest", rate/1e6, viewers),
+			"peer, % of a core", "gateway, % of a core", "video Mbit/s", "lost", "delay p50 ms", "p95 ms", "max ms")
+		sent, received := cpuTime(peer.pid()), cpuTime(gateway.pid())
+		from, to := during(b, 20*time.Second)
+		sent, received = cpuTime(peer.pid())-sent, cpuTime(gateway.pid())-received
+		share := func(cpu time.Duration) string { return fmt.Sprintf("%.1f", 100*cpu.Seconds()/to.Sub(from).Seconds()) }
+		for i, v := range watching {
+			f := v.figures(from, to)
+			peerShare, gatewayShare := "", ""
+			if i == 0 {
+				peerShare, gatewayShare = share(sent), share(received)
+			}
+			t.row(fmt.Sprintf("viewer %d", i+1), peerShare, gatewayShare, fmt.Sprintf("%.2f", f.mbit), strconv.Itoa(f.lost), ms(f.p50), ms(f.p95), ms(f.max))
+		}
+		t.print()
+	}
+}
+
 // BenchmarkFirstByte measures how long a web client waits, in round trips of the
 // signal path: gateway, signal server, peer, and back, 50 ms.
 func BenchmarkFirstByte(b *testing.B) {

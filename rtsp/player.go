@@ -8,11 +8,17 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"peerway/rtsp/wire"
 )
 
 // idleAfter is how long a player's connection may be silent while it has no
 // session.
 const idleAfter = time.Minute
+
+// lastWriteIn bounds a write that is under way, or left, when a connection is
+// closed.
+const lastWriteIn = 100 * time.Millisecond
 
 // A playerListener gives gortsplib connections that it can use, and tells when
 // there will be no more.
@@ -34,16 +40,19 @@ func (l *playerListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if _, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-			return &playerConn{Conn: c}, nil
+			return newPlayerConn(c), nil
 		}
 		c.Close()
 	}
 }
 
 // A playerConn is a player's connection. It ends when it is silent without
-// having a session: gortsplib 4 has no such limit.
+// having a session: gortsplib 4 has no such limit. It gathers the packets of a
+// picture, which gortsplib writes one by one.
 type playerConn struct {
 	net.Conn
+	out       *wire.Gatherer
+	closing   atomic.Bool
 	sessions  atomic.Int32 // that depend on this connection
 	settingUp bool         // a SETUP is being handled; of the connection's goroutine
 	pausing   bool         // a PAUSE, likewise
@@ -52,6 +61,12 @@ type playerConn struct {
 	paused atomic.Pointer[string] // the session that has paused, until the player says something
 	ahead  []byte                 // what Read returns before what comes; the reader's
 	muted  atomic.Bool            // the next Write is an answer that nobody has asked for
+}
+
+func newPlayerConn(c net.Conn) *playerConn {
+	p := &playerConn{Conn: c}
+	p.out = wire.NewGatherer(outlet{p})
+	return p
 }
 
 // Read implements [net.Conn].
@@ -77,12 +92,37 @@ func (c *playerConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write implements [net.Conn].
+// Write implements [net.Conn]. It takes one message or one frame, whole, as
+// gortsplib writes them.
 func (c *playerConn) Write(p []byte) (int, error) {
-	if c.muted.CompareAndSwap(true, false) {
+	if len(p) > 0 && p[0] != '$' && c.muted.CompareAndSwap(true, false) {
 		return len(p), nil
 	}
-	return c.Conn.Write(p)
+	return c.out.Write(p)
+}
+
+// An outlet is the connection below a playerConn. Each write has its deadline.
+type outlet struct{ *playerConn }
+
+// Write implements [io.Writer].
+func (o outlet) Write(p []byte) (int, error) {
+	o.Conn.SetWriteDeadline(time.Now().Add(writeWithin))
+	if o.closing.Load() {
+		o.Conn.SetWriteDeadline(time.Now().Add(lastWriteIn))
+	}
+	return o.Conn.Write(p)
+}
+
+// SetWriteDeadline does nothing: every write has the deadline that gortsplib
+// would set, but not every packet costs it.
+func (c *playerConn) SetWriteDeadline(time.Time) error { return nil }
+
+// Close implements [net.Conn]. What is held back still goes out.
+func (c *playerConn) Close() error {
+	c.closing.Store(true) // before the deadline, which a write may be about to replace
+	c.Conn.SetWriteDeadline(time.Now().Add(lastWriteIn))
+	c.out.Close()
+	return c.Conn.Close()
 }
 
 // ofOurs is the CSeq of a TEARDOWN that no player has sent.

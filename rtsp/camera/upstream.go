@@ -1,7 +1,6 @@
 package camera
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -45,7 +44,7 @@ func (u *Upstream) Close() error { return u.conn.Close() }
 // gateway has done that, and gets 1 s to answer. Splice borrows stream: it ends
 // its outgoing direction but does not close it. It may be called once.
 func (u *Upstream) Splice(ctx context.Context, stream proxy.Conn) error {
-	s := &splice{Upstream: u, stream: stream, out: bufio.NewWriterSize(stream, 32<<10)}
+	s := &splice{Upstream: u, stream: stream, out: wire.NewGatherer(stream)}
 	var answers sync.WaitGroup
 	defer answers.Wait()
 
@@ -59,6 +58,7 @@ func (u *Upstream) Splice(ctx context.Context, stream proxy.Conn) error {
 	answers.Go(func() {
 		var told bool
 		heard, told = s.answers()
+		s.out.Close()
 		stream.CloseWrite()
 		s.hangUp(told)
 	})
@@ -81,9 +81,7 @@ func (u *Upstream) Splice(ctx context.Context, stream proxy.Conn) error {
 type splice struct {
 	*Upstream
 	stream proxy.Conn
-
-	outMu sync.Mutex // guards out
-	out   *bufio.Writer
+	out    *wire.Gatherer // a picture of many packets leaves in one write
 }
 
 // requests carries the gateway's messages to the camera until the gateway ends.
@@ -120,7 +118,7 @@ func (s *splice) request(part wire.Part) (err error) {
 		return err
 	}
 	if refused != nil {
-		return s.toGateway(true, refused)
+		return s.toGateway(refused)
 	}
 	return sent
 }
@@ -151,15 +149,14 @@ func (s *splice) answers() (err error, told bool) {
 			err = s.named(err)
 			return cmp.Or(deaf, fmt.Errorf("the camera: %w", err)), s.excuse(err)
 		}
-		out, flush := part.Frame, in.Buffered() == 0
+		out := part.Frame
 		if part.Frame == nil {
 			if out, over, err = s.answer(part); err != nil {
 				return err, s.excuse(err)
 			}
-			flush = true
 		}
 		if deaf == nil {
-			if deaf = s.toGateway(flush, out); deaf != nil {
+			if deaf = s.toGateway(out); deaf != nil {
 				s.hangUp(false)
 			}
 		}
@@ -183,7 +180,7 @@ func (s *splice) excuse(err error) bool {
 	s.mu.Lock()
 	out := s.dialogue.giveUp(err)
 	s.mu.Unlock()
-	return s.toGateway(true, out) == nil && len(out) > 0
+	return s.toGateway(out) == nil && len(out) > 0
 }
 
 // answer translates a message of the camera and sends it what is due. It
@@ -197,18 +194,13 @@ func (s *splice) answer(part wire.Part) (toGateway []byte, over bool, err error)
 	return toGateway, over, cmp.Or(err, sent)
 }
 
-// toGateway writes to the stream. Frames are gathered until no more of them
-// wait: a picture of many packets leaves in one write.
-func (s *splice) toGateway(flush bool, p []byte) error {
-	s.outMu.Lock()
-	defer s.outMu.Unlock()
-	if _, err := s.out.Write(p); err != nil {
-		return err
-	}
-	if !flush {
+// toGateway writes one frame, or messages, to the stream. Nothing is nothing.
+func (s *splice) toGateway(p []byte) error {
+	if len(p) == 0 {
 		return nil
 	}
-	return s.out.Flush()
+	_, err := s.out.Write(p)
+	return err
 }
 
 // toCamera writes what say returns. The dialogue is locked while it is sent, so

@@ -7,7 +7,8 @@
 // # Ownership
 //
 // A [Reader] borrows the reader it is given and starts nothing. The parts that
-// it returns are borrowed from it until the next call.
+// it returns are borrowed from it until the next call. A [Gatherer] borrows its
+// writer and has a timer, which writes nothing any more once Close has returned.
 package wire
 
 import (
@@ -58,9 +59,6 @@ type Reader struct {
 func NewReader(r io.Reader) *Reader {
 	return &Reader{br: bufio.NewReaderSize(r, 16<<10)}
 }
-
-// Buffered reports how many bytes can be read without waiting.
-func (r *Reader) Buffered() int { return r.br.Buffered() - r.used }
 
 // Next returns the next part, or io.EOF when the stream ended between two
 // parts.
