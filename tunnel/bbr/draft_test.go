@@ -36,12 +36,6 @@ func (f *flow) await(t *testing.T, state string, within Time) {
 	}
 }
 
-// estimate returns the BDP of the controller's model, with the quantum or the
-// four packets below which it does not go.
-func (f *flow) estimate() int64 {
-	return max(int64(float64(f.bbr.Bandwidth())*f.bbr.MinRTT().Seconds()), 4*packetSize)
-}
-
 // pace returns the rate of sending between two visits as a share of the link's.
 func (n *network) pace(a, b visit) float64 {
 	return float64(b.sentBytes-a.sentBytes) * 8 / (b.at - a.at).Seconds() / float64(n.rate)

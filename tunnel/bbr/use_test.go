@@ -28,6 +28,7 @@ func (b *table) add(merit float64, format string, args ...any) {
 
 // print logs the worst lines.
 func (b *table) print(t *testing.T, most int) {
+	t.Helper()
 	slices.SortFunc(b.rows, func(a, b row) int {
 		switch {
 		case a.merit < b.merit:
