@@ -4,6 +4,9 @@ package natlab_test
 
 import (
 	"errors"
+	"io"
+	"net"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -80,14 +83,50 @@ func within(comes bool) time.Duration {
 	return lost
 }
 
-// TestMTUOfTCP sends through a box that is silent about its MTU.
+// TestMTUOfTCP sends through a box that is silent about its MTU, on a connection
+// from before it had one and on a new one.
 func TestMTUOfTCP(t *testing.T) {
 	lab := natlab.New(t)
 	site := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Link: &natlab.Link{}})
+	var listener net.Listener
+	var old net.Conn
+	err := lab.Signal.Do(func() (err error) {
+		listener, err = net.Listen("tcp4", lab.Signal.Addr().String()+":0")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	err = site.LAN.Do(func() (err error) {
+		old, err = net.Dial("tcp4", listener.Addr().String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	accepted, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+
 	site.SetMTU(1280, true)
+	for direction, ends := range map[string][2]net.Conn{"down": {accepted, old}, "up": {old, accepted}} {
+		var sender sync.WaitGroup
+		sender.Go(func() { _, _ = ends[0].Write(make([]byte, 1<<20)) }) // what is missing is seen below
+		ends[1].SetReadDeadline(time.Now().Add(arrives))
+		if n, err := io.ReadFull(ends[1], make([]byte, 1<<20)); err != nil {
+			t.Errorf("%s: %d bytes arrive on the old connection: %v", direction, n, err)
+			ends[0].Close()
+		}
+		sender.Wait()
+	}
+	before := site.Wire().Down()
 	transfer(t, lab.Signal, site.LAN, 1<<20)
 	down := site.Wire().Down()
-	if least := int64(1 << 20 / (1280 - 40)); down.Frames < least {
-		t.Errorf("%d frames, want %d at least", down.Frames, least)
+	if frames, least := down.Frames-before.Frames, int64(1<<20/(1280-40)); frames < least {
+		t.Errorf("%d frames on the new connection, want %d at least", frames, least)
 	}
 }

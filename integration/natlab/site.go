@@ -157,13 +157,14 @@ func (s *Site) Heal() {
 // ones, those that allow it are cut into fragments. The others are dropped, and
 // the box tells their sender with ICMP unless it is silent, as many are. Packets
 // count as they are on the wire, also where the kernel forwards many in one
-// piece. TCP connections that begin later know of the limit, silent or not, as
-// such boxes let them.
+// piece. A silent box is so to senders of UDP only: that TCP learns of the limit,
+// from ICMP and when a connection begins, is seen to by those who run such lines.
 func (s *Site) SetMTU(bytes int, silent bool) {
 	s.lab.t.Helper()
 	s.clamp, s.silence = "tcp flags syn tcp option maxseg size set rt mtu", ""
 	if silent {
-		s.silence = "icmp type destination-unreachable icmp code frag-needed drop"
+		// 17 bytes into the ICMP message is the protocol of the packet it is about.
+		s.silence = "icmp type destination-unreachable icmp code frag-needed @th,136,8 17 drop"
 	}
 	s.apply()
 	for device, addr := range map[string]netip.Addr{"wan0": s.public, "lan0": s.local(1)} {
