@@ -38,7 +38,8 @@ func (c cost) mbps() float64 { return bulkSize / 1e6 / c.took.Seconds() }
 func perGbit(cpu time.Duration) float64 { return cpu.Seconds() / (bulkSize * 8 / 1e9) }
 
 // BenchmarkBulk moves 1 GiB between two sites: over the whole path, over bare
-// QUIC on one UDP socket, and over TCP without anything.
+// QUIC on one UDP socket, over TCP without anything, and over tunnels that do
+// the same as ours in the usual way.
 func BenchmarkBulk(b *testing.B) {
 	need(b, "camera", "nginx", "curl")
 	lab := natlab.New(b)
@@ -70,6 +71,8 @@ func BenchmarkBulk(b *testing.B) {
 			took := curl(b, away.LAN, local+"/huge")
 			return cost{took, cpuTime(peer.pid()) - sent, cpuTime(gateway.pid()) - received}
 		}},
+		{"usual tunnel: yamux on QUIC, one socket", overRival(b, home, away, "udp", web)},
+		{"usual tunnel: the same, packet by packet", overRival(b, home, away, "packets", web)},
 	}
 	for b.Loop() {
 		costs := make([][]cost, len(ways))
@@ -78,10 +81,10 @@ func BenchmarkBulk(b *testing.B) {
 				costs[i] = append(costs[i], way.move())
 			}
 		}
-		t := newTable("1 GiB between two sites, median of "+strconv.Itoa(bulkRounds), "MB/s", "x bare QUIC", "x TCP", "sender CPU s/Gbit", "receiver CPU s/Gbit")
+		t := newTable("1 GiB between two sites, median of "+strconv.Itoa(bulkRounds), "MB/s", "x bare QUIC", "x usual tunnel", "x TCP", "sender CPU s/Gbit", "receiver CPU s/Gbit")
 		for i, way := range ways {
 			c := median(costs[i], func(c cost) float64 { return c.mbps() })
-			t.row(way.name, fmt.Sprintf("%.0f", c.mbps()), ratio(costs[i], costs[1]), ratio(costs[i], costs[0]),
+			t.row(way.name, fmt.Sprintf("%.0f", c.mbps()), ratio(costs[i], costs[1]), ratio(costs[i], costs[3]), ratio(costs[i], costs[0]),
 				optional(perGbit(c.sender)), optional(perGbit(c.viewer)))
 		}
 		t.print()
@@ -101,6 +104,21 @@ func overQUIC(b *testing.B, at place, address string, sender *process) cost {
 	}
 	receiver.ends()
 	return cost{time.Duration(nanoseconds), cpuTime(sender.pid()) - before, time.Duration(cpu)}
+}
+
+// overRival starts a tunnel of the usual kind between two sites and returns what
+// moves the file through it.
+func overRival(b *testing.B, home, away *natlab.Site, kind, web string) func() cost {
+	port := map[string]string{"udp": ":4434", "packets": ":4435"}[kind]
+	peer := startHelper(b, home.LAN, "rival-peer", kind, home.LAN.Addr().String()+port, parseURL(b, web).Host)
+	peer.says("ready")
+	gateway := startHelper(b, away.LAN, "rival-gateway", kind, home.Public().String()+port)
+	local := gateway.says("ready")
+	return func() cost {
+		sent, received := cpuTime(peer.pid()), cpuTime(gateway.pid())
+		took := curl(b, away.LAN, "http://"+local+"/huge")
+		return cost{took, cpuTime(peer.pid()) - sent, cpuTime(gateway.pid()) - received}
+	}
 }
 
 // curl downloads a URL and returns how long that took from the first byte on.

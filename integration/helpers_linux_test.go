@@ -25,9 +25,11 @@ const helperVariable = "PEERWAY_TEST_HELPER"
 // runHelper becomes a helper if this process was started as one.
 func runHelper() bool {
 	helpers := map[string]func(args []string) error{
-		"quic-send":    quicSend,
-		"quic-receive": quicReceive,
-		"hold":         hold,
+		"quic-send":     quicSend,
+		"quic-receive":  quicReceive,
+		"rival-peer":    rivalPeer,
+		"rival-gateway": rivalGateway,
+		"hold":          hold,
 	}
 	helper, ok := helpers[os.Getenv(helperVariable)]
 	if !ok {
@@ -65,12 +67,7 @@ func bareConfig() *quic.Config {
 // quicSend sends a file over bare QUIC on one UDP socket to each that connects,
 // one after the other. Arguments: local address, file.
 func quicSend(args []string) error {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	conf, err := bareTLS()
 	if err != nil {
 		return err
 	}
@@ -78,10 +75,7 @@ func quicSend(args []string) error {
 	if err != nil {
 		return err
 	}
-	ln, err := transport.Listen(&tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		NextProtos:   []string{"bare"},
-	}, bareConfig())
+	ln, err := transport.Listen(conf, bareConfig())
 	if err != nil {
 		return err
 	}
@@ -95,6 +89,23 @@ func quicSend(args []string) error {
 			return err
 		}
 	}
+}
+
+// bareTLS returns settings for a server that nobody knows.
+func bareTLS() (*tls.Config, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		NextProtos:   []string{"bare"},
+	}, nil
 }
 
 func bareTransport(local string) (*quic.Transport, error) {
