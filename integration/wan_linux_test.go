@@ -227,6 +227,7 @@ type flow struct {
 	gateway, peer time.Duration // processor time
 	bytes         int64
 	busy          float64 // share of the machine that was not idle, whoever used it
+	failed        int64   // frames that the wire has lost for want of processor time
 }
 
 // span counts what a download brings in a time, after the warming up.
@@ -237,10 +238,12 @@ func (s *wanScene) span(c wanCell, long time.Duration, received *atomic.Int64) (
 	}
 	f.gateway, f.peer = -cpuTime(s.gateway.pid()), -cpuTime(s.peer.pid())
 	idle, all := machine()
+	f.failed = -s.failures()
 	before := received.Load()
 	from, to := during(s.b, long)
 	f.bytes = received.Load() - before
 	idleNow, allNow := machine()
+	f.failed += s.failures()
 	f.gateway += cpuTime(s.gateway.pid())
 	f.peer += cpuTime(s.peer.pid())
 	f.mbit = float64(f.bytes) * 8 / 1e6 / to.Sub(from).Seconds()
@@ -248,6 +251,8 @@ func (s *wanScene) span(c wanCell, long time.Duration, received *atomic.Int64) (
 	f.ok = true
 	return f
 }
+
+func (s *wanScene) failures() int64 { return s.home.Wire().Up().Failed + s.home.Wire().Down().Failed }
 
 // viaPeerway downloads over a new tunnel.
 func (s *wanScene) viaPeerway(c wanCell, long time.Duration) (f flow) {
@@ -293,7 +298,7 @@ func BenchmarkWAN(b *testing.B) {
 		for rate, cells := range byRate(plan.cells) {
 			title := fmt.Sprintf("Goodput at %d Mbit/s: Mbit/s, and percent of the wire. Each way has half the round trip, the whole rate and the whole loss; "+
 				"queue %s; %d of each, in turn", rate, queueName(plan.queue), plan.rounds)
-			t := newTable(title, "Peerway", "%", "TCP BBR", "%", "TCP CUBIC", "%", "gateway CPU s/Gbit", "peer CPU s/Gbit", "machine busy %")
+			t := newTable(title, "Peerway", "%", "TCP BBR", "%", "TCP CUBIC", "%", "gateway CPU s/Gbit", "peer CPU s/Gbit", "machine busy %", "wire overrun")
 			for _, cell := range cells {
 				t.row(s.line(cell, plan, ways)...)
 			}
@@ -317,21 +322,21 @@ func (s *wanScene) line(c wanCell, plan wanPlan, ways map[string]func(wanCell, t
 			during(s.b, c.rtt+time.Duration(float64(link.Queue)*8/float64(link.Rate)*float64(time.Second))+200*time.Millisecond)
 		}
 	}
-	row, busy := []string{fmt.Sprintf("%d ms, %v %%", c.rtt.Milliseconds(), c.loss)}, 0.0
+	row, busy, failed := []string{fmt.Sprintf("%d ms, %v %%", c.rtt.Milliseconds(), c.loss)}, 0.0, int64(0)
+	costs := []string{"-", "-"}
 	for _, way := range []string{"peerway", "bbr", "cubic"} {
 		if len(flows[way]) == 0 {
 			row = append(row, "-", "-")
 			continue
 		}
 		f := median(flows[way], func(f flow) float64 { return f.mbit })
-		busy = max(busy, f.busy)
+		busy, failed = max(busy, f.busy), failed+f.failed
 		row = append(row, fmt.Sprintf("%.2f", f.mbit), fmt.Sprintf("%.1f", f.mbit/float64(c.rate)*100))
+		if way == "peerway" {
+			costs = []string{f.perGbit(f.gateway), f.perGbit(f.peer)}
+		}
 	}
-	if len(flows["peerway"]) == 0 {
-		return append(row, "-", "-", fmt.Sprintf("%.0f", busy*100))
-	}
-	f := median(flows["peerway"], func(f flow) float64 { return f.mbit })
-	return append(row, f.perGbit(f.gateway), f.perGbit(f.peer), fmt.Sprintf("%.0f", busy*100))
+	return append(append(row, costs...), fmt.Sprintf("%.0f", busy*100), strconv.FormatInt(failed, 10))
 }
 
 // perGbit returns processor seconds per Gbit, or a dash if the clock is too coarse.
