@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// bufferSizes are the steps in which the buffer of a direction grows with its
-// traffic: a connection that waits for a person holds a page, a download moves
-// a quarter of a megabyte per system call.
+// The buffer of a direction has one of two sizes: a connection that waits for a
+// person holds a page, a download what a stream of the tunnel carries in one
+// frame. Larger ones are no faster there, and a peer with hundreds of downloads
+// that nobody reads holds one for each.
 const (
-	smallBuffer  = 4 << 10
-	mediumBuffer = 32 << 10
-	largeBuffer  = 256 << 10
+	smallBuffer = 4 << 10
+	largeBuffer = 32 << 10
 )
 
 // A Splicer joins connections and keeps the buffers that they no longer need
 // for those that do. The zero Splicer is ready. It is safe for concurrent use.
 type Splicer struct {
-	medium, large sync.Pool // of *[]byte
+	large sync.Pool // of *[largeBuffer]byte
 }
 
 // Splice joins a and b with buffers that no other connection shares. See
@@ -72,8 +72,8 @@ var errInvalidWrite = errors.New("proxy: invalid write result")
 // copy copies src to dst until src ends or one of them fails.
 func (s *Splicer) copy(dst io.Writer, src io.Reader) error {
 	small := make([]byte, smallBuffer)
-	buf, pooled := small, (*[]byte)(nil)
-	defer func() { s.put(pooled) }()
+	buf, large := small, (*[largeBuffer]byte)(nil)
+	defer func() { s.put(large) }()
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
@@ -91,15 +91,14 @@ func (s *Splicer) copy(dst io.Writer, src io.Reader) error {
 		if err != nil {
 			return err
 		}
-		size := nextSize(len(buf), n)
-		if size == len(buf) {
-			continue
-		}
-		s.put(pooled)
-		if pooled = s.get(size); pooled != nil {
-			buf = *pooled
-		} else {
-			buf = small
+		switch size := nextSize(len(buf), n); {
+		case size == len(buf):
+		case size == largeBuffer:
+			large = s.get()
+			buf = large[:]
+		default:
+			s.put(large)
+			buf, large = small, nil
 		}
 	}
 }
@@ -109,43 +108,22 @@ func (s *Splicer) copy(dst io.Writer, src io.Reader) error {
 // buffer that was used to an eighth is given back before the next read, which
 // may block for long.
 func nextSize(size, n int) int {
-	switch {
-	case n == size && size == smallBuffer:
-		return mediumBuffer
-	case n == size:
+	if n == size || size == largeBuffer && n > size/8 {
 		return largeBuffer
-	case n > size/8 || size == smallBuffer:
-		return size
-	case size == largeBuffer && n > smallBuffer:
-		return mediumBuffer
 	}
 	return smallBuffer
 }
 
-// get returns a buffer of one of the two greater sizes, or nil for the
-// smallest, which is not pooled.
-func (s *Splicer) get(size int) *[]byte {
-	pool := &s.medium
-	switch size {
-	case smallBuffer:
-		return nil
-	case largeBuffer:
-		pool = &s.large
-	}
-	if b, ok := pool.Get().(*[]byte); ok {
+func (s *Splicer) get() *[largeBuffer]byte {
+	if b, ok := s.large.Get().(*[largeBuffer]byte); ok {
 		return b
 	}
-	b := make([]byte, size)
-	return &b
+	return new([largeBuffer]byte)
 }
 
-// put takes back what get returned.
-func (s *Splicer) put(b *[]byte) {
-	switch {
-	case b == nil:
-	case len(*b) == largeBuffer:
+// put takes back what get returned, or nil.
+func (s *Splicer) put(b *[largeBuffer]byte) {
+	if b != nil {
 		s.large.Put(b)
-	default:
-		s.medium.Put(b)
 	}
 }

@@ -6,15 +6,10 @@ func TestNextSize(t *testing.T) {
 	tests := []struct{ size, n, want int }{
 		{smallBuffer, 1, smallBuffer},
 		{smallBuffer, smallBuffer - 1, smallBuffer},
-		{smallBuffer, smallBuffer, mediumBuffer},
-		{mediumBuffer, mediumBuffer, largeBuffer},
-		{mediumBuffer, mediumBuffer / 2, mediumBuffer},
-		{mediumBuffer, mediumBuffer / 8, smallBuffer},
-		{mediumBuffer, 0, smallBuffer},
+		{smallBuffer, smallBuffer, largeBuffer},
 		{largeBuffer, largeBuffer, largeBuffer},
 		{largeBuffer, largeBuffer / 2, largeBuffer},
-		{largeBuffer, largeBuffer / 8, mediumBuffer},
-		{largeBuffer, smallBuffer, smallBuffer},
+		{largeBuffer, largeBuffer / 8, smallBuffer},
 		{largeBuffer, 0, smallBuffer},
 	}
 	for _, tt := range tests {
