@@ -3,6 +3,7 @@ package rtsp
 import (
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,4 +53,67 @@ func TestPlayerThatTakesNothingIsClosed(t *testing.T) {
 	if took := time.Since(begun); took > writeWithin/2 {
 		t.Errorf("closed after %v, want %v", took, lastWriteIn)
 	}
+}
+
+// BenchmarkPicture sends a picture of 14 packets to four players over TCP, as
+// the gateway does it and as gortsplib would do it alone.
+func BenchmarkPicture(b *testing.B) {
+	for _, way := range []struct {
+		name string
+		wrap func(net.Conn) net.Conn
+	}{
+		{"gathered", func(c net.Conn) net.Conn { return newPlayerConn(c) }},
+		{"packet by packet", func(c net.Conn) net.Conn { return c }},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			var players []net.Conn
+			var reading sync.WaitGroup
+			for range 4 {
+				ours, theirs := tcpConns(b)
+				reading.Go(func() {
+					io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{theirs}, make([]byte, 64<<10))
+					theirs.Close()
+				})
+				players = append(players, way.wrap(ours))
+			}
+			packet, last := heldFrame(), heldFrame()
+			last[5] |= 0x80
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range 14 {
+					frame := packet
+					if i == 13 {
+						frame = last
+					}
+					for _, p := range players {
+						p.SetWriteDeadline(time.Now().Add(writeWithin))
+						if _, err := p.Write(frame); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+			}
+			for _, p := range players {
+				p.Close()
+			}
+			reading.Wait()
+		})
+	}
+}
+
+// tcpConns returns the two ends of a connection on this machine.
+func tcpConns(t testing.TB) (a, b net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if a, err = net.Dial("tcp", ln.Addr().String()); err == nil {
+		b, err = ln.Accept()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, b
 }
