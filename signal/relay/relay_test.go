@@ -114,6 +114,18 @@ func TestTableIsBounded(t *testing.T) {
 	}
 }
 
+func TestForwardAllocatesNothing(t *testing.T) {
+	var table relay.Table
+	now := time.Unix(1000, 0)
+	if err := table.Bind(1, signal.PeerID{1}, signal.PeerID{2}, now); err != nil {
+		t.Fatal(err)
+	}
+	got := testing.AllocsPerRun(100, func() { table.Forward(1, signal.PeerID{1}, now) })
+	if got != 0 {
+		t.Errorf("%v allocations for a packet, want none", got)
+	}
+}
+
 func BenchmarkForward(b *testing.B) {
 	var table relay.Table
 	now := time.Unix(1000, 0)
