@@ -2,9 +2,8 @@ package httpx
 
 import "sync"
 
-// An answer is copied through one buffer for as long as it lasts, which is long
-// for one that waits for events: only an answer of known, large size gets a
-// large buffer.
+// Sizes of what an answer is copied through: while it waits, and while much of
+// it comes. See body.
 const (
 	smallBuffer = 4 << 10
 	largeBuffer = 64 << 10

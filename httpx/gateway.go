@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 
 	"peerway/proxy"
 )
@@ -80,40 +81,60 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, host string) {
 		})
 		return
 	}
-	x := &exchange{target: target, control: http.NewResponseController(w), buffers: &g.buffers}
+	out := &answer{ResponseWriter: w, control: http.NewResponseController(w)}
+	x := &exchange{target: target, answer: out, buffers: &g.buffers}
 	forward := g.forward
 	forward.BufferPool = x
-	forward.ServeHTTP(answer{w}, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	forward.ServeHTTP(out, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 	if x.duplex {
 		// The server of net/http would do this itself, but trips over it after
 		// a full-duplex handler: it then reads twice at once.
-		x.control.Flush()
+		out.control.Flush()
 		r.Body.Close()
 	}
 }
 
-// An answer leaves it to the server of net/http to say "100 Continue": it does
+// An answer is how the reverse proxy, and the [body] beside it, write to the
+// viewer. It leaves it to the server of net/http to say "100 Continue": it does
 // when the upload is first read, which is when the web server has said so. The
 // reverse proxy says it as well, at the same time.
-type answer struct{ http.ResponseWriter }
+type answer struct {
+	http.ResponseWriter
+	control *http.ResponseController // of ResponseWriter
+
+	mu sync.Mutex // the reverse proxy flushes the header in a goroutine of its own
+}
 
 // WriteHeader implements [http.ResponseWriter].
-func (a answer) WriteHeader(status int) {
+func (a *answer) WriteHeader(status int) {
 	if status != http.StatusContinue {
 		a.ResponseWriter.WriteHeader(status)
 	}
 }
 
+// Write implements [http.ResponseWriter].
+func (a *answer) Write(p []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ResponseWriter.Write(p)
+}
+
+// FlushError is for [http.ResponseController].
+func (a *answer) FlushError() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.control.Flush()
+}
+
 // Unwrap is for [http.ResponseController].
-func (a answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // An exchange is what the hooks of the reverse proxy must know of a request.
 type exchange struct {
 	target  proxy.Target
-	control *http.ResponseController
+	answer  *answer
 	buffers *buffers
 	duplex  bool // the answer has begun, perhaps before the upload has ended
-	large   bool // the answer is known to be
 }
 
 type exchangeKey struct{}
@@ -124,7 +145,7 @@ func exchangeOf(r *http.Request) *exchange {
 }
 
 // Get implements [httputil.BufferPool]: it is called once an answer has begun.
-func (x *exchange) Get() []byte { return x.buffers.get(x.large) }
+func (x *exchange) Get() []byte { return x.buffers.get(false) }
 
 // Put implements [httputil.BufferPool].
 func (x *exchange) Put(b []byte) { x.buffers.put(b) }
@@ -134,9 +155,11 @@ func modify(res *http.Response) error {
 	res.Header.Del(codeHeader)
 	r := res.Request
 	x := exchangeOf(r)
-	x.large = res.ContentLength >= largeBuffer
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		res.Body = &body{ReadCloser: res.Body, x: x}
+	}
 	if res.StatusCode != http.StatusSwitchingProtocols && r.Body != nil && r.Header.Get("Expect") == "" {
-		x.duplex = x.control.EnableFullDuplex() == nil // or the rest of the upload would be thrown away now
+		x.duplex = x.answer.control.EnableFullDuplex() == nil // or the rest of the upload would be thrown away now
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,6 +137,43 @@ func BenchmarkDownload(b *testing.B) {
 			buf := make([]byte, 256<<10)
 			for b.Loop() {
 				res, err := client.Get(url + "/file")
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := io.CopyBuffer(discard{}, res.Body, buf); n != size || err != nil {
+					b.Fatal(n, err)
+				}
+				res.Body.Close()
+			}
+		})
+	}
+}
+
+// BenchmarkChunked downloads what does not say its size before it comes.
+func BenchmarkChunked(b *testing.B) {
+	const size = 64 << 20
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		piece := make([]byte, 64<<10)
+		for range size / len(piece) {
+			w.Write(piece)
+		}
+	}))
+	defer server.Close()
+	g := open(b, to(server.Listener.Addr().String()))
+	_, port, _ := net.SplitHostPort(g.addr)
+	for _, way := range []struct {
+		name, url string
+		client    *http.Client
+	}{
+		{"gateway", "http://web.home.localhost:" + port, g.client},
+		{"direct", server.URL, directClient(b)},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(size)
+			buf := make([]byte, 256<<10)
+			for b.Loop() {
+				res, err := way.client.Get(way.url)
 				if err != nil {
 					b.Fatal(err)
 				}

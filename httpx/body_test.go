@@ -1,0 +1,71 @@
+package httpx_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// An answer comes in pieces of all sizes, each sent only when the viewer has all
+// that came before: nothing may be held back, and nothing may change.
+func TestAnswerInPieces(t *testing.T) {
+	sizes := []int{1, 100, 4 << 10, 4<<10 + 1, 300 << 10, 20, 8 << 10, 64 << 10, 64<<10 + 1, 5, 1 << 20, 1}
+	got := make(chan bool)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for i, size := range sizes {
+			w.Write(bytes.Repeat([]byte{byte(i)}, size))
+			http.NewResponseController(w).Flush()
+			select {
+			case <-got:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	g := open(t, to(server.Listener.Addr().String()))
+	_, port, _ := net.SplitHostPort(g.addr)
+	for range 3 {
+		res, err := g.client.Get("http://web.home.localhost:" + port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, size := range sizes {
+			piece := make([]byte, size)
+			if _, err := io.ReadFull(res.Body, piece); err != nil {
+				t.Fatalf("piece %d: %v", i, err)
+			}
+			if !bytes.Equal(piece, bytes.Repeat([]byte{byte(i)}, size)) {
+				t.Fatalf("piece %d came with other bytes", i)
+			}
+			got <- true
+		}
+		if rest, err := io.ReadAll(res.Body); len(rest) > 0 || err != nil {
+			t.Errorf("%d bytes more, %v", len(rest), err)
+		}
+		res.Body.Close()
+	}
+}
+
+// An answer that breaks off after large pieces does not look complete.
+func TestAnswerCutShort(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(make([]byte, 300<<10))
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer server.Close()
+	g := open(t, to(server.Listener.Addr().String()))
+	_, port, _ := net.SplitHostPort(g.addr)
+	res, err := g.client.Get("http://web.home.localhost:" + port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(io.Discard, res.Body); err == nil {
+		t.Errorf("%d bytes without an error", n)
+	}
+}
