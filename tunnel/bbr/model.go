@@ -12,6 +12,8 @@ type rounds struct {
 	delivered, lost int64         // the sampler's counts then
 	rtt             time.Duration // the sum of its samples
 	samples         int64
+	prompt          time.Duration // the sum of those of more than one packet: the receiver has not kept them back
+	prompts         int64
 
 	mean    time.Duration // round trip, of the round before
 	typical typical
@@ -22,13 +24,18 @@ func (c *Controller) updateRound() {
 	r := &c.rounds
 	r.rtt += c.sample.rtt
 	r.samples++
+	if c.sample.acked > c.smss {
+		r.prompt += c.sample.rtt
+		r.prompts++
+	}
 	r.started = c.sample.before >= r.next
 	if !r.started {
 		return
 	}
 	r.mean = r.rtt / time.Duration(r.samples)
 	r.typical.update(c.sampler.deliveredAt, r.mean)
-	r.rtt, r.samples = 0, 0
+	c.seeQueue(c.sampler.deliveredAt)
+	r.rtt, r.samples, r.prompt, r.prompts = 0, 0, 0, 0
 	c.startRound()
 	r.count++
 	c.cycle.rounds++

@@ -41,26 +41,34 @@ const (
 	noiseMemory  = 1000 // packets, after which the past counts half
 	maxNoise     = 0.2  // beyond that, nobody would call it usable
 
-	deepFor = 30 * time.Second // is remembered of a queue that was long
+	deepFor    = 30 * time.Second // is remembered of a queue that was long
+	minPrompts = 3                // acknowledgements of more than one packet, in a round that shows it
 )
 
 // learn takes in a round of mean round trip rtt that has ended at now.
 func (c *Controller) learn(now Time, rtt time.Duration, lost, delivered int64) {
 	n := &c.noise
-	if empty := c.typicalRTT(); rtt > empty+empty*2/5+2*time.Millisecond {
-		n.deep, n.deepAt = true, now
-	} else if now > n.deepAt+deepFor {
-		n.deep = false
-	}
 	n.all.add(lost, delivered, c.smss)
 	if n.deep && c.calm() && c.shortQueue(rtt) {
 		n.quiet.add(lost, delivered, c.smss)
 	}
 }
 
+// seeQueue looks whether the queue was long in the round that has ended at now.
+// Single packets do not tell: the other end may keep their acknowledgement back
+// for 25 ms.
+func (c *Controller) seeQueue(now Time) {
+	n, r, empty := &c.noise, &c.rounds, c.typicalRTT()
+	if r.prompts >= minPrompts && r.prompt/time.Duration(r.prompts) > empty+empty*2/5+2*time.Millisecond {
+		n.deep, n.deepAt = true, now
+	} else if now > n.deepAt+deepFor {
+		n.deep = false
+	}
+}
+
 // calm reports whether nothing is being probed.
 func (c *Controller) calm() bool {
-	return c.cycle.ackPhase == acksInit && c.phase != up && c.phase != probeRTT &&
+	return (c.cycle.ackPhase == acksInit && c.phase != up || c.phase == probeRTT && c.cycle.probeRTTDone != 0) &&
 		(c.pipe.reached || c.sample.appLimited)
 }
 
