@@ -62,6 +62,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			seen := s.observe()
 			c.apply(c.machine.Tick(now, seen))
 			c.listen(now, seen)
+			c.gather()
 		case event, ok := <-events(c.trying):
 			c.tried(event, ok)
 		case event, ok := <-events(c.chosen):
@@ -374,6 +375,21 @@ func (c *climber) listen(now time.Time, seen path.Observation) {
 	if lost != nil {
 		c.s.cancel(lost)
 	}
+}
+
+// gather lets packets of the peer gather before they are read, for no longer than
+// the path's round trip hides.
+func (c *climber) gather() {
+	select {
+	case <-c.s.ready:
+	default:
+		return
+	}
+	patience := min(c.s.conn.ConnectionStats().SmoothedRTT/8, time.Millisecond)
+	if patience < time.Millisecond/2 {
+		patience = 0
+	}
+	c.s.route.SetPatience(patience)
 }
 
 // observe returns what the paths have carried so far.

@@ -8,6 +8,7 @@ import (
 	"github.com/apernet/quic-go/monotime"
 
 	"peerway/tunnel/bbr"
+	"peerway/tunnel/pathsock"
 )
 
 // A pilot sets how fast a QUIC connection sends: [bbr.Controller] as the QUIC
@@ -15,17 +16,19 @@ import (
 type pilot struct {
 	controller *bbr.Controller
 	left       atomic.Bool // the path: the controller must forget it
+	advance    func()      // packets have been looked at
 
 	acked, lost []bbr.Packet // of the event at hand
 }
 
 // steer puts a pilot in charge of conn.
-func steer(conn *quic.Conn) *pilot {
-	p := &pilot{controller: bbr.New(bbr.Config{
+func steer(conn *quic.Conn, route *pathsock.Peer) *pilot {
+	p := &pilot{advance: route.Advance, controller: bbr.New(bbr.Config{
 		PacketSize: int(conn.InitialPacketSize()),
 		RTT:        conn.ConnectionStats().SmoothedRTT,
 	}, instant(monotime.Now()))}
 	conn.SetCongestionControl(p)
+	route.Follow(func() uint64 { return conn.ConnectionStats().BytesReceived })
 	return p
 }
 
@@ -45,12 +48,14 @@ func (p *pilot) arrive(now monotime.Time) {
 // OnPacketSent implements [congestion.CongestionControl].
 func (p *pilot) OnPacketSent(now monotime.Time, inflight congestion.ByteCount, number congestion.PacketNumber, size congestion.ByteCount, eliciting bool) {
 	p.arrive(now)
+	p.advance()
 	p.controller.Sent(instant(now), int64(number), int64(size), int64(inflight), eliciting)
 }
 
 // OnCongestionEventEx implements [congestion.CongestionControlEx].
 func (p *pilot) OnCongestionEventEx(prior congestion.ByteCount, now monotime.Time, acked []congestion.AckedPacketInfo, lost []congestion.LostPacketInfo) {
 	p.arrive(now)
+	p.advance()
 	p.acked, p.lost = p.acked[:0], p.lost[:0]
 	for _, a := range acked {
 		p.acked = append(p.acked, bbr.Packet{Number: int64(a.PacketNumber), Size: int64(a.BytesAcked)})

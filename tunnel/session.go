@@ -219,7 +219,7 @@ func (s *session) serve(ctx context.Context) error {
 	}
 	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
 
-	s.conn, s.pilot, s.started = conn, steer(conn), time.Now()
+	s.conn, s.pilot, s.started = conn, steer(conn, s.route), time.Now()
 	s.control = newControl(func() { s.cancel(fmt.Errorf("%w: it takes no messages", errBroken)) })
 	s.lanes = lane.New(lane.Config{
 		Open:    s.openLane,

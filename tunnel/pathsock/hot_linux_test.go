@@ -57,7 +57,7 @@ func splitting() (packets int, step func()) {
 		received[0] = datagram{data: joined, from: hotAddress, segment: hotPacket, ecn: 2}
 		s.account(received)
 		s.reader.received = received
-		for s.handOverReceived(ms) > 0 {
+		for n := 1; n > 0; n, _ = s.handOverReceived(ms) {
 		}
 	}
 }
@@ -71,7 +71,7 @@ func injecting() (packets int, step func()) {
 			p.Inject(packet)
 		}
 		s.reader.injected, s.reader.handed = s.in.take(s.reader.injected), 0
-		for s.handOverInjected(ms) > 0 {
+		for n := 1; n > 0; n, _ = s.handOverInjected(ms) {
 		}
 	}
 }

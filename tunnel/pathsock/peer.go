@@ -51,6 +51,8 @@ type Peer struct {
 	parts       parts                 // belongs to the goroutine that reads
 	joiner      joiner
 	closed      atomic.Bool
+	patience    atomic.Int64 // nanoseconds
+	backlog     backlog
 	queued      int // packets in the socket's queue, guarded by its lock
 
 	received received
@@ -73,6 +75,7 @@ type sent struct {
 // is sent over it. The caller closes the peer.
 func (s *Socket) Add(relay Relay) *Peer {
 	p := &Peer{socket: s, relay: relay}
+	p.backlog.moved = make(chan struct{}, 1)
 	p.joiner.changed.L = &p.joiner.mu
 	p.route.Store(&Route{Relay: true})
 	s.tables.add(p)
@@ -122,6 +125,9 @@ func (p *Peer) Inject(packet []byte) {
 	p.received.heardRelay.Store(p.socket.now())
 	p.socket.wake()
 }
+
+// SetPatience says how long packets of the peer may gather before they are read.
+func (p *Peer) SetPatience(d time.Duration) { p.patience.Store(int64(d)) }
 
 // Stats returns what has been counted so far.
 func (p *Peer) Stats() Stats {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/net/ipv4"
 )
@@ -44,6 +45,7 @@ type reader struct {
 	injected []*packet  // from the queue; those before handed are handed over
 	handed   int
 	waiting  func() bool // Socket.wait, bound once
+	gatherer gatherer
 	one      [1]ipv4.Message
 }
 
@@ -56,13 +58,21 @@ func (s *Socket) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 		return 0, nil
 	}
 	for {
-		n := s.handOverReceived(ms)
-		n += s.handOverInjected(ms[n:])
-		if n > 0 {
-			return n, nil
+		n, full := s.handOverReceived(ms)
+		if full == nil {
+			var more int
+			more, full = s.handOverInjected(ms[n:])
+			n += more
 		}
-		if err := s.fetch(); err != nil {
-			return 0, err
+		switch {
+		case n > 0:
+			return n, nil
+		case full != nil:
+			full.backlog.wait()
+		default:
+			if err := s.fetch(); err != nil {
+				return 0, err
+			}
 		}
 	}
 }
@@ -96,6 +106,9 @@ func (s *Socket) fetch() error {
 	}
 	if r.waiting == nil {
 		r.waiting = s.wait
+	}
+	if d := r.gatherer.pause(s.now()); d > 0 && s.in.empty() {
+		time.Sleep(d) // a millisecond at most
 	}
 	received, err := r.from.receive(r.waiting)
 	s.parked.Store(false)
@@ -134,28 +147,38 @@ func (s *Socket) account(received []datagram) {
 		return
 	}
 	now := s.now()
+	packets, bytes, patience := 0, 0, int64(0)
 	for i := range received {
 		d := &received[i]
 		d.peer = s.tables.source(d.from)
 		if d.peer == nil || !isQUIC(d.data) && !isPart(d.data) {
 			continue
 		}
+		n := count(d.data, d.segment)
+		packets += n
+		bytes += len(d.data)
+		patience = d.peer.patience.Load()
 		heard := &d.peer.received
 		heard.bytes.Add(uint64(len(d.data)))
-		heard.direct.Add(uint64(count(d.data, d.segment)))
+		heard.direct.Add(uint64(n))
 		heard.heardDirect.Store(now)
 	}
+	s.reader.gatherer.count(now, packets, bytes, patience)
 }
 
 // handOverReceived fills ms with packets from the kernel and gives STUN its
-// own. It returns how many it filled.
-func (s *Socket) handOverReceived(ms []ipv4.Message) (n int) {
+// own. It returns how many it filled, and the peer, if there is one, whose
+// packets QUIC has enough of.
+func (s *Socket) handOverReceived(ms []ipv4.Message) (n int, full *Peer) {
 	r := &s.reader
 	for n < len(ms) && len(r.received) > 0 {
 		d := &r.received[0]
 		if len(d.data) == 0 {
 			r.received = r.received[1:]
 			continue
+		}
+		if d.peer != nil && d.peer.backlog.full() {
+			return n, d.peer
 		}
 		packet := d.cut()
 		switch {
@@ -174,14 +197,17 @@ func (s *Socket) handOverReceived(ms []ipv4.Message) (n int) {
 			n++
 		}
 	}
-	return n
+	return n, nil
 }
 
-// handOverInjected fills ms with packets from relays.
-func (s *Socket) handOverInjected(ms []ipv4.Message) (n int) {
+// handOverInjected fills ms with packets from relays, and returns the same.
+func (s *Socket) handOverInjected(ms []ipv4.Message) (n int, full *Peer) {
 	r := &s.reader
 	for n < len(ms) && r.handed < len(r.injected) {
 		k := r.injected[r.handed]
+		if k.peer.backlog.full() {
+			return n, k.peer
+		}
 		if !k.peer.closed.Load() && put(&ms[n], k.bytes(), k.peer, 0) {
 			n++
 		}
@@ -189,7 +215,7 @@ func (s *Socket) handOverInjected(ms []ipv4.Message) (n int) {
 		r.injected[r.handed] = nil
 		r.handed++
 	}
-	return n
+	return n, nil
 }
 
 // put copies a packet into m, unless it is larger than any packet of QUIC.
@@ -201,6 +227,7 @@ func put(m *ipv4.Message, packet []byte, from *Peer, ecn byte) bool {
 	m.NN = putECN(m.OOB, ecn)
 	m.Addr = from.addr
 	m.Flags = 0
+	from.backlog.give(m.N)
 	return true
 }
 
