@@ -2,6 +2,7 @@ package lane_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"runtime"
 	"sync"
@@ -89,6 +90,42 @@ func measure(b *testing.B, r io.Reader) {
 		drain(b, r, buf)
 	}
 	b.StopTimer()
+}
+
+// One operation is one write, which somebody reads at the other end, in turn on
+// so many streams.
+func BenchmarkWrite(b *testing.B) {
+	for _, c := range []struct{ size, streams int }{{1 << 10, 1}, {64 << 10, 1}, {1 << 10, 64}, {64 << 10, 64}} {
+		b.Run(fmt.Sprintf("%dKiB/%dstreams", c.size>>10, c.streams), func(b *testing.B) {
+			w := join(b, func(s *lane.Stream) {
+				s.Answer(0, "")
+				buf := make([]byte, 32<<10)
+				for {
+					if _, err := s.Read(buf); err != nil {
+						return
+					}
+				}
+			})
+			var streams []*lane.Stream
+			for range c.streams {
+				s, err := w.here.Dial(b.Context(), lane.Header{Service: "sink"})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer s.Close()
+				streams = append(streams, s)
+			}
+			b.SetBytes(int64(c.size))
+			b.ReportAllocs()
+			chunk, i := make([]byte, c.size), 0
+			for b.Loop() {
+				if _, err := streams[i%len(streams)].Write(chunk); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
 }
 
 // One operation is one megabyte of a download on a mixed lane: alone, beside a

@@ -123,3 +123,20 @@ func TestScheduleStrangePieces(t *testing.T) {
 		t.Errorf("%d pieces, heard at %v", len(s.dedicated), s.heard)
 	}
 }
+
+// One operation is a chunk of a mixed lane between two pictures.
+func BenchmarkSchedule(b *testing.B) {
+	var s schedule
+	var picture, chunk piece
+	ms := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		now := at(ms)
+		s.beginDedicated(&picture, dedicatedChunk, now)
+		s.done(&picture, now)
+		n, _ := s.admit(now)
+		s.beginMixed(&chunk, n, now)
+		s.done(&chunk, now)
+		ms++
+	}
+}
