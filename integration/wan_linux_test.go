@@ -81,6 +81,11 @@ func planWAN(text string) (wanPlan, error) {
 		case word == "quick":
 			plan.cells = quickCells()
 		case name == "ways":
+			for _, way := range values {
+				if !slices.Contains(plan.ways, way) {
+					return plan, fmt.Errorf("-wan: %q is not a way", way)
+				}
+			}
 			plan.ways = values
 		case numbers[name] == nil:
 			return plan, fmt.Errorf("-wan: %q is not known", word)

@@ -10,9 +10,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"peerway/integration/natlab"
 )
 
 // wanBuffer is for each socket: several times the largest product of rate and
@@ -120,4 +123,24 @@ type countTo struct{ n *atomic.Int64 }
 func (c countTo) Write(p []byte) (int, error) {
 	c.n.Add(int64(len(p)))
 	return len(p), nil
+}
+
+func TestWANPlan(t *testing.T) {
+	for text, cells := range map[string]int{
+		"": 0, "live": 0, "queue=0.5 live": 0, "quick": 8, "all": 60, "rate=50": 15, "rate=50,200 rtt=50 loss=0,1 ways=bbr": 4,
+	} {
+		plan, err := planWAN(text)
+		if err != nil || len(plan.cells) != cells {
+			t.Errorf("%q: %d cells, want %d; %v", text, len(plan.cells), cells, err)
+		}
+	}
+	for _, text := range []string{"fast", "rate", "rate=x", "ways"} {
+		if plan, err := planWAN(text); err == nil {
+			t.Errorf("%q: %+v, want an error", text, plan)
+		}
+	}
+	link := wanCell{rate: 20, rtt: 50 * time.Millisecond, loss: 1}.link(0)
+	if want := (natlab.Link{Delay: 25 * time.Millisecond, Rate: 20e6, Loss: 0.01, Queue: 125000}); link != want {
+		t.Errorf("got %+v, want %+v", link, want)
+	}
 }
