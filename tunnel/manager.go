@@ -97,6 +97,8 @@ type Manager struct {
 	mapping  mapping
 	early    earlyPackets
 
+	budget *lane.Budget // of what all tunnels hold for readers that are slow
+
 	routes sync.Map // session at the relay, uint64 -> *session
 	byAddr sync.Map // fictitious address, netip.AddrPort -> *session
 
@@ -131,6 +133,7 @@ func New(cfg Config) *Manager {
 		running: make(chan struct{}),
 		ended:   make(chan struct{}),
 		peers:   make(map[signal.PeerID]*slot),
+		budget:  lane.NewBudget(0),
 	}
 }
 

@@ -222,6 +222,7 @@ func (s *session) serve(ctx context.Context) error {
 	s.conn, s.pilot, s.started = conn, steer(conn, s.route), time.Now()
 	s.control = newControl(func() { s.cancel(fmt.Errorf("%w: it takes no messages", errBroken)) })
 	s.lanes = lane.New(lane.Config{
+		Budget:  s.m.budget,
 		Open:    s.openLane,
 		Handle:  func(st *lane.Stream) { s.m.cfg.Handle(ctx, &Incoming{Stream: st, Peer: s.peer}) },
 		Changed: func(int) { s.wake() },

@@ -34,7 +34,11 @@ func (c *Controller) setPacing(gain float64) {
 	if c.bw == 0 {
 		return
 	}
-	rate := int64(c.noise.compensated(gain * float64(c.bw) * (1 - pacingMargin)))
+	arriving := gain * float64(c.bw) * (1 - pacingMargin)
+	rate := int64(c.noise.compensated(arriving))
+	if c.phase == up {
+		rate = int64(c.noise.raised(arriving))
+	}
 	if c.pipe.reached || rate > c.pacer.rate {
 		c.pacer.set(rate)
 	}

@@ -178,7 +178,7 @@ func (c *Controller) adaptLongTerm() bool {
 			}
 		}
 	}
-	if c.inflightLong == infinity || c.noise.excessive(c.sample.lost, c.sample.inflight, c.smss) {
+	if c.inflightLong == infinity || c.noise.tooMuch(c.sample.lost, c.sample.inflight, c.smss) {
 		return false
 	}
 	c.inflightLong = max(c.inflightLong, c.sample.inflight)

@@ -12,6 +12,7 @@ type loss struct {
 	excess          bool  // the round that has just ended lost too much
 	sags            int   // rounds in a row in which the path sagged
 	manyRanges      bool  // and in many places
+	severe          bool  // a third, which is no noise
 
 	bwLatest       int64 // BBR.bw_latest
 	inflightLatest int64 // BBR.inflight_latest
@@ -41,7 +42,7 @@ func (c *Controller) lostPackets(now Time, packets []Packet) {
 			continue
 		}
 		lost := c.sampler.lost - r.lost
-		if c.noise.excessive(lost, r.inflight, c.smss) {
+		if c.noise.tooMuch(lost, r.inflight, c.smss) {
 			c.inflightTooHigh(now, c.inflightAtLoss(&r, lost), r.appLimited)
 		}
 	}
@@ -113,7 +114,7 @@ func (c *Controller) resetCongestion() {
 func (c *Controller) updateCongestion() {
 	c.updateMaxBW()
 	l := &c.loss
-	l.excess, l.manyRanges = false, false
+	l.excess, l.manyRanges, l.severe = false, false, false
 	if !l.ended {
 		return
 	}
@@ -121,6 +122,7 @@ func (c *Controller) updateCongestion() {
 		lost, delivered := c.sampler.lost-l.lost, c.sampler.delivered-l.delivered
 		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss)
 		l.manyRanges = l.marked || l.ranges >= startupLossRanges
+		l.severe = l.marked || 2*lost > delivered
 	}
 	if c.sagging() {
 		l.sags++

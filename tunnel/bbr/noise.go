@@ -100,5 +100,25 @@ func (n *noise) excessive(lost, volume, smss int64) bool {
 	return float64(lost) > n.tolerated(volume, smss)*float64(volume)
 }
 
+// tooMuch is excessive for packets sent while probing. As long as the queue has
+// not shown itself, a probe goes on until it does, the rate grows no more, or the
+// loss is more than any noise: else noise that is not known yet would end each
+// probe, and never become known.
+func (n *noise) tooMuch(lost, volume, smss int64) bool {
+	if !n.deep {
+		return float64(lost) > maxNoise*float64(volume)
+	}
+	return n.excessive(lost, volume, smss)
+}
+
 // compensated returns how much has to be sent so that bytes arrive.
 func (n *noise) compensated(bytes float64) float64 { return bytes / (1 - n.share()) }
+
+// raised is compensated for a probe, which finds nothing if what it adds is lost:
+// as long as the noise is not known, all loss counts.
+func (n *noise) raised(bytes float64) float64 {
+	if n.deep {
+		return n.compensated(bytes)
+	}
+	return bytes / (1 - min(n.all.share(), maxNoise))
+}

@@ -73,13 +73,13 @@ func (c *Controller) checkFullPipe() {
 func (c *Controller) enterStartup() { c.phase = startup }
 
 // checkStartupDone is CheckStartupDone, with CheckStartupHighLoss (section
-// 5.3.1.3). Loss alone does not end the search while the rate grows and the queue
-// does not: that is the path's noise, which is not known yet.
+// 5.3.1.3). Loss that noise could explain ends the search only when the queue has
+// shown itself: the search is what teaches the controller that there is one.
 func (c *Controller) checkStartupDone(now Time) {
 	if c.phase != startup {
 		return
 	}
-	if c.loss.ended && c.loss.excess && c.loss.manyRanges && (c.pipe.count > 0 || !c.shortQueue(c.rounds.mean)) {
+	if c.loss.excess && c.loss.manyRanges && (c.noise.deep || c.loss.severe) {
 		c.pipe.reached, c.pipe.now = true, true
 		c.inflightLong = max(c.bdp(1), c.loss.inflightLatest)
 	}
