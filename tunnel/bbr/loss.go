@@ -122,7 +122,7 @@ func (c *Controller) updateCongestion() {
 		lost, delivered := c.sampler.lost-l.lost, c.sampler.delivered-l.delivered
 		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss)
 		l.manyRanges = l.marked || l.ranges >= startupLossRanges
-		l.severe = l.marked || 2*lost > delivered
+		l.severe = l.marked || c.noise.severe(lost, lost+delivered, c.smss)
 	}
 	if c.sagging() {
 		l.sags++

@@ -41,8 +41,9 @@ const (
 	noiseMemory  = 1000 // packets, after which the past counts half
 	maxNoise     = 0.2  // beyond that, nobody would call it usable
 
-	deepFor    = 30 * time.Second // is remembered of a queue that was long
-	minPrompts = 3                // acknowledgements of more than one packet, in a round that shows it
+	deepFor       = 30 * time.Second // is remembered of a queue that was long
+	severePackets = 30               // that a share of the loss can be told from
+	minPrompts    = 3                // acknowledgements of more than one packet, in a round that shows it
 )
 
 // learn takes in a round of mean round trip rtt that has ended at now.
@@ -106,9 +107,14 @@ func (n *noise) excessive(lost, volume, smss int64) bool {
 // probe, and never become known.
 func (n *noise) tooMuch(lost, volume, smss int64) bool {
 	if !n.deep {
-		return float64(lost) > maxNoise*float64(volume)
+		return 4*lost > volume
 	}
 	return n.excessive(lost, volume, smss)
+}
+
+// severe reports whether no noise loses so much of volume bytes, nor chance.
+func (n *noise) severe(lost, volume, smss int64) bool {
+	return volume >= severePackets*smss && 3*lost > volume
 }
 
 // compensated returns how much has to be sent so that bytes arrive.

@@ -61,7 +61,11 @@ func (c *Controller) checkFullPipe() {
 	if c.pipe.now || !c.rounds.started || c.sample.appLimited {
 		return
 	}
-	if float64(c.sample.rate) >= float64(c.pipe.bw)*1.25 {
+	growth := 1.25
+	if c.phase == up && !c.noise.deep {
+		growth = 1.1 // as much arrives of a probe that loses as much as it may
+	}
+	if float64(c.sample.rate) >= float64(c.pipe.bw)*growth {
 		c.pipe.look(c.sample.rate)
 		return
 	}
