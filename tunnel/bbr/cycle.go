@@ -114,7 +114,7 @@ func (c *Controller) timeToGoDown() bool {
 		c.cycle.careful = true
 		return true
 	}
-	if c.windowLimited() && c.window >= c.inflightLong {
+	if c.windowLimited() && c.window >= c.inflightLong && c.shortQueue(c.rounds.mean) {
 		c.pipe.look(c.sample.rate) // it is the bound that keeps the rate from growing
 		return false
 	}
