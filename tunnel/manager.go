@@ -79,6 +79,10 @@ const lingerTime = 30 * time.Second
 // server is back sooner; one whose tunnel goes direct is heard.
 const silentTime = 10 * time.Second
 
+// budgetSize bounds what all tunnels hold for readers that are slow: 57 MiB are two
+// hundred that have stopped, the rest lets others have large windows.
+const budgetSize = 96 << 20
+
 // A Manager keeps the tunnels of one process. Its methods may be called from
 // any goroutine; those named like the events of the signal client ([Manager.Deliver],
 // [Manager.Relayed], [Manager.Presence], [Manager.Connected]) never block.
@@ -133,7 +137,7 @@ func New(cfg Config) *Manager {
 		running: make(chan struct{}),
 		ended:   make(chan struct{}),
 		peers:   make(map[signal.PeerID]*slot),
-		budget:  lane.NewBudget(0),
+		budget:  lane.NewBudget(budgetSize),
 	}
 }
 

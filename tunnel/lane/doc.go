@@ -51,7 +51,7 @@
 // # Memory
 //
 // A [Budget] bounds what unread data may occupy, in all lanes of all sets that
-// share it: one for the process, 64 MiB. Two hundred stalled downloads fit. When it
+// share it: one for the process. In 64 MiB two hundred stalled downloads fit. When it
 // is exceeded, the streams that have pinned most for longest are reset, first in
 // the set that occupies most; a stream whose reader keeps up goes last. No reader
 // can stall a lane: a lane never waits for one.
