@@ -278,7 +278,7 @@ func (c *climber) apply(d path.Decision) {
 			c.s.log.Info("path has changed", "path", d.Path, "remote", d.Route.Direct)
 		}
 		if before.Path != d.Path || d.Path == path.Direct && before.Route.Direct != d.Route.Direct {
-			c.forget()
+			c.s.left.Store(true) // what was measured counts no more
 		}
 	}
 	if !d.StartAttempt {
@@ -290,15 +290,6 @@ func (c *climber) apply(d path.Decision) {
 	}
 	c.number++
 	c.begin(punchOffer)
-}
-
-// forget makes what was measured on another path count no more.
-func (c *climber) forget() {
-	select {
-	case <-c.s.ready:
-		c.s.pilot.moved()
-	default: // nothing was measured
-	}
 }
 
 // tell sends msg on the control stream, or through the signal server while

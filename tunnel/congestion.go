@@ -12,29 +12,25 @@ import (
 )
 
 // A pilot sets how fast a QUIC connection sends: [bbr.Controller] as the QUIC
-// library wants it. Its methods belong to the library's goroutine, but for moved.
+// library wants it. Its methods belong to the library's goroutine.
 type pilot struct {
 	controller *bbr.Controller
-	left       atomic.Bool // the path: the controller must forget it
-	advance    func()      // packets have been looked at
+	left       *atomic.Bool // the path: the controller must forget it
+	advance    func()       // packets have been looked at
 
 	acked, lost []bbr.Packet // of the event at hand
 }
 
-// steer puts a pilot in charge of conn.
-func steer(conn *quic.Conn, route *pathsock.Peer) *pilot {
-	p := &pilot{advance: route.Advance, controller: bbr.New(bbr.Config{
+// steer puts a pilot in charge of conn. Whoever sets left tells it that packets take
+// another path now.
+func steer(conn *quic.Conn, route *pathsock.Peer, left *atomic.Bool) {
+	p := &pilot{left: left, advance: route.Advance, controller: bbr.New(bbr.Config{
 		PacketSize: int(conn.InitialPacketSize()),
 		RTT:        conn.ConnectionStats().SmoothedRTT,
 	}, instant(monotime.Now()))}
 	conn.SetCongestionControl(p)
 	route.Follow(func() uint64 { return conn.ConnectionStats().BytesReceived })
-	return p
 }
-
-// moved tells that packets take another path now. It may be called from any
-// goroutine.
-func (p *pilot) moved() { p.left.Store(true) }
 
 func instant(t monotime.Time) bbr.Time { return bbr.Time(t) }
 

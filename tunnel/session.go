@@ -52,12 +52,12 @@ type session struct {
 
 	offline atomic.Bool // the server says that the peer is
 	doubted atomic.Bool // the server says that its process is another one
+	left    atomic.Bool // a path was left, which the congestion controller must forget
 
 	route *pathsock.Peer // opened by register, closed by run
 
 	// Set before ready is closed.
 	conn    *quic.Conn
-	pilot   *pilot
 	lanes   *lane.Set
 	control *control
 	started time.Time
@@ -219,7 +219,8 @@ func (s *session) serve(ctx context.Context) error {
 	}
 	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
 
-	s.conn, s.pilot, s.started = conn, steer(conn, s.route), time.Now()
+	s.conn, s.started = conn, time.Now()
+	steer(conn, s.route, &s.left)
 	s.control = newControl(func() { s.cancel(fmt.Errorf("%w: it takes no messages", errBroken)) })
 	s.lanes = lane.New(lane.Config{
 		Budget:  s.m.budget,

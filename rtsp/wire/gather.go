@@ -38,6 +38,9 @@ func NewGatherer(w io.Writer) *Gatherer { return &Gatherer{to: w} }
 func (g *Gatherer) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.err != nil {
+		return 0, g.err
+	}
 	wait := waits(p)
 	if len(g.held)+len(p) > gatherMost {
 		g.flush()

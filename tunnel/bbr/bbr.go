@@ -101,7 +101,8 @@ func (c *Controller) start(now Time, rtt time.Duration, packets int64) {
 	c.idleRestart = false
 	c.sampler.restart(now)
 	c.began = c.sampler.delivered
-	c.rounds = rounds{next: c.sampler.delivered}
+	c.rounds = rounds{next: c.sampler.delivered, delivered: c.sampler.delivered, lost: c.sampler.lost}
+	c.fullWindow = [2]bool{}
 	c.noise = noise{}
 	c.loss = loss{end: c.sampler.delivered}
 	c.pipe = pipe{}

@@ -67,7 +67,7 @@ func (c *Controller) noteLoss() {
 // inflightAtLoss is InflightAtLoss: what was in flight when loss became too
 // much, in the middle of a burst perhaps.
 func (c *Controller) inflightAtLoss(r *record, lost int64) int64 {
-	threshold := c.noise.tolerated(r.inflight, c.smss)
+	threshold := c.noise.limit(r.inflight, c.smss)
 	inflightBefore, lostBefore := r.inflight-r.size, lost-r.size
 	prefix := (threshold*float64(inflightBefore) - float64(lostBefore)) / (1 - threshold)
 	return max(inflightBefore+int64(max(prefix, 0)), 0)

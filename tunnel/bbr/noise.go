@@ -106,10 +106,15 @@ func (n *noise) excessive(lost, volume, smss int64) bool {
 // loss is more than any noise: else noise that is not known yet would end each
 // probe, and never become known.
 func (n *noise) tooMuch(lost, volume, smss int64) bool {
+	return float64(lost) > n.limit(volume, smss)*float64(volume)
+}
+
+// limit returns the share of volume bytes that a probe may lose.
+func (n *noise) limit(volume, smss int64) float64 {
 	if !n.deep {
-		return 4*lost > volume
+		return 0.25
 	}
-	return n.excessive(lost, volume, smss)
+	return min(n.tolerated(volume, smss), 0.5)
 }
 
 // severe reports whether no noise loses so much of volume bytes, nor chance.

@@ -82,6 +82,9 @@ func (b *Budget) get(a *account, small bool, now time.Time) (x *block, evict []*
 	if a.closed {
 		return nil, nil
 	}
+	if a.held == 0 {
+		a.since.Store(now.UnixNano())
+	}
 	x = b.blocks.get(small)
 	b.charge(a, len(x.data))
 	for b.used > b.limit {
@@ -115,12 +118,13 @@ func (b *Budget) put(a *account, x *block) {
 
 // worst returns who has pinned most for longest: of the streams whose readers do
 // not keep up, those of the set that occupies most; of all, if they all do; nil if
-// none has unread data.
+// none holds anything. A stream whose data is announced but does not come holds its
+// block too.
 func (b *Budget) worst(now time.Time) (worst *account) {
 	var most float64
 	spared := true
 	for a := range b.accounts {
-		if a.unread.Load() == 0 {
+		if a.held == 0 {
 			continue
 		}
 		stalled := max(0, now.Sub(time.Unix(0, a.since.Load())))

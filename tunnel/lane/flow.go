@@ -23,6 +23,8 @@ const (
 	// shrinkTo is the time for which a window lasts that has shrunk to what its
 	// reader takes: more than most round trips.
 	shrinkTo = 400 * time.Millisecond
+	// growEvery is how often a peer may ask for a larger window.
+	growEvery = 10 * time.Millisecond
 )
 
 // A flow is one stream as its link sees it: what flow control, half-close and
@@ -59,9 +61,10 @@ type flow struct {
 	recvWindow  int64  // what the peer may still send
 	window      int64  // what recvWindow and unread should add up to
 	maxWindow   int64
-	short       bool   // the peer has, or soon would have, to wait for window
-	granted     uint32 // in all, beyond initialWindow; may wrap
-	grownAt     uint32 // granted, with the last growth
+	short       bool      // the peer has, or soon would have, to wait for window
+	granted     uint32    // in all, beyond initialWindow; may wrap
+	askedAt     time.Time // for a larger window
+	grownAt     uint32    // granted, with the last growth
 	renewedAt   time.Time
 	taken       int64 // read since
 	synAt       int64 // position of the SYN in the outgoing bytes
@@ -213,11 +216,14 @@ func (f *flow) renew(now time.Time) {
 }
 
 // full is called when the peer writes and has little left of the window. of is
-// how much it was granted in all.
+// how much it was granted in all, as it says.
 func (f *flow) full(of uint32) {
-	if int32(of-f.grownAt) >= 0 { // it has had what the window has grown by
+	now := time.Now()
+	// It has had what the window has grown by, and does not ask all the time.
+	if int32(of-f.grownAt) >= 0 && int32(f.granted-of) >= 0 && now.Sub(f.askedAt) >= growEvery {
+		f.askedAt = now
 		f.short = true
-		f.renew(time.Now())
+		f.renew(now)
 	}
 }
 

@@ -34,8 +34,10 @@ func (t *turns) dedicate(l *link) {
 		return
 	}
 	l.turn.dedicated = true
+	t.schedule.done(&l.turn.piece, time.Now()) // what it may be writing as a mixed one
 	t.withdraw(l)
 	t.active.Add(1)
+	t.callNext()
 }
 
 // ask returns how much l may write now: it tells begin what it writes, then done.

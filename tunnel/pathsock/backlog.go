@@ -21,6 +21,11 @@ type backlog struct {
 	seen  uint64              // what taken has said last
 	never uint64              // bytes given that QUIC will not count
 	timer *time.Timer         // of wait; made on demand
+
+	// A connection that got nowhere in a wait is not waited for until then. Its
+	// packets go where QUIC drops them: others must not wait for it again and again.
+	until  time.Time
+	during time.Duration // doubles each time
 }
 
 const (
@@ -29,9 +34,12 @@ const (
 	backlogMost = 192
 	// backlogLess is when reading goes on.
 	backlogLess = 96
-	// backlogWait is how long a connection may not look at any packet before it
-	// is taken to never do so: it is ending, or has dropped some.
-	backlogWait = 5 * time.Millisecond
+	// backlogWait bounds one wait. The connection's goroutine may itself have to
+	// wait for a processor.
+	backlogWait = 20 * time.Millisecond
+
+	minBacklogPause = 20 * time.Millisecond
+	maxBacklogPause = 2 * time.Second
 )
 
 // give records a packet of n bytes that is given to QUIC.
@@ -43,8 +51,10 @@ func (b *backlog) give(n int) {
 // last returns the bytes given in all.
 func (b *backlog) last() uint64 { return b.given[(b.count-1)%backlogRing] }
 
-// full reports whether QUIC has enough.
-func (b *backlog) full() bool { return !b.under(backlogMost) }
+// full reports whether QUIC has enough, and may be waited for.
+func (b *backlog) full() bool {
+	return !b.under(backlogMost) && (b.during == 0 || time.Now().After(b.until))
+}
 
 // under reports whether fewer than n packets wait.
 func (b *backlog) under(n uint64) bool {
@@ -60,11 +70,12 @@ func (b *backlog) under(n uint64) bool {
 		return true
 	}
 	b.seen = (*taken)()
+	b.never = min(b.never, b.last()-min(b.seen, b.last())) // what was written off may come to be counted
 	return oldest <= b.seen+b.never
 }
 
-// wait waits until QUIC has looked at most of what it has, but not long for a
-// connection that looks at nothing.
+// wait waits until QUIC has looked at most of what it has, for backlogWait at
+// most.
 func (b *backlog) wait() {
 	if b.timer == nil {
 		b.timer = time.NewTimer(backlogWait)
@@ -73,18 +84,19 @@ func (b *backlog) wait() {
 	defer b.waiting.Store(false)
 	b.timer.Reset(backlogWait)
 	defer b.timer.Stop()
-	for before := b.seen; !b.under(backlogLess); {
+	for !b.under(backlogLess) {
 		select {
 		case <-b.moved:
 		case <-b.timer.C:
-			if b.seen == before {
-				b.never = b.last() - b.seen
-				return
+			if !b.under(backlogLess) {
+				b.never = b.last() - min(b.seen, b.last())
+				b.during = min(max(2*b.during, minBacklogPause), maxBacklogPause)
+				b.until = time.Now().Add(b.during)
 			}
-			before = b.seen
-			b.timer.Reset(backlogWait)
+			return
 		}
 	}
+	b.during = 0
 }
 
 // Follow lets the socket keep back packets of the peer while QUIC has many that

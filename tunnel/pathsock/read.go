@@ -157,7 +157,9 @@ func (s *Socket) account(received []datagram) {
 		n := count(d.data, d.segment)
 		packets += n
 		bytes += len(d.data)
-		patience = d.peer.patience.Load()
+		if of := d.peer.patience.Load(); i == 0 || of < patience {
+			patience = of
+		}
 		heard := &d.peer.received
 		heard.bytes.Add(uint64(len(d.data)))
 		heard.direct.Add(uint64(n))
@@ -205,7 +207,7 @@ func (s *Socket) handOverInjected(ms []ipv4.Message) (n int, full *Peer) {
 	r := &s.reader
 	for n < len(ms) && r.handed < len(r.injected) {
 		k := r.injected[r.handed]
-		if k.peer.backlog.full() {
+		if !k.peer.closed.Load() && k.peer.backlog.full() {
 			return n, k.peer
 		}
 		if !k.peer.closed.Load() && put(&ms[n], k.bytes(), k.peer, 0) {
