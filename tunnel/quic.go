@@ -46,9 +46,9 @@ func quicConfig() *quic.Config {
 		HandshakeIdleTimeout:           handshakeIn, // the introduction may take most of that
 		MaxIdleTimeout:                 quicIdle,
 		KeepAlivePeriod:                keepAlive,
-		InitialStreamReceiveWindow:     4 << 20,
+		InitialStreamReceiveWindow:     16 << 20,
 		MaxStreamReceiveWindow:         32 << 20,
-		InitialConnectionReceiveWindow: 6 << 20,
+		InitialConnectionReceiveWindow: 24 << 20,
 		MaxConnectionReceiveWindow:     48 << 20,
 		MaxIncomingStreams:             maxLanes,
 		MaxIncomingUniStreams:          -1,

@@ -135,7 +135,7 @@ func (c *Controller) Sent(now Time, number, size, inflight int64, eliciting bool
 	if inflight+c.smss > c.window {
 		c.fullWindow[0] = true
 	}
-	c.sampler.sent(now, number, size, inflight)
+	c.sampler.sent(now, number, size, inflight, c.phase.accelerates())
 }
 
 // restartFromIdle is HandleRestartFromIdle (section 5.4.1).

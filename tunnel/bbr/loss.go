@@ -3,16 +3,17 @@ package bbr
 // loss is what the controller knows of the loss round at hand (section
 // 5.5.10.3): it begins with the first loss and lasts a round trip.
 type loss struct {
-	end             int64 // BBR.loss_round_delivered: when so much had been delivered as a packet was sent
-	ended           bool  // BBR.loss_round_start: by the event at hand
-	seen            bool  // BBR.is_loss_in_round
-	ranges          int   // of packet numbers lost in the round
-	marked          bool  // congestion experienced
-	delivered, lost int64 // the sampler's counts at its start
-	excess          bool  // the round that has just ended lost too much
-	sags            int   // rounds in a row in which the path sagged
-	manyRanges      bool  // and in many places
-	severe          bool  // a third, which is no noise
+	end        int64 // BBR.loss_round_delivered: when so much had been delivered as a packet was sent
+	ended      bool  // BBR.loss_round_start: by the event at hand
+	seen       bool  // BBR.is_loss_in_round
+	ranges     int   // of packet numbers lost in the round
+	marked     bool  // congestion experienced
+	delivered  int64 // the sampler's count at its start
+	lost       int64 // bytes, in it
+	excess     bool  // the round that has just ended lost too much
+	sags       int   // rounds in a row in which the path sagged
+	manyRanges bool  // and in many places
+	severe     bool  // a third, which is no noise
 
 	bwLatest       int64 // BBR.bw_latest
 	inflightLatest int64 // BBR.inflight_latest
@@ -32,12 +33,15 @@ func (c *Controller) lostPackets(now Time, packets []Packet) {
 		if !ok || r.epoch != c.sampler.epoch {
 			continue
 		}
-		c.noteLoss()
-		if r.number != previous+1 {
-			c.loss.ranges++
+		c.sampler.lost += r.size
+		if !r.pushed || c.phase.accelerates() { // what a probe has lost is no reason to slow down after it
+			c.noteLoss()
+			if r.number != previous+1 {
+				c.loss.ranges++
+			}
+			c.loss.lost += r.size
 		}
 		previous = r.number
-		c.sampler.lost += r.size
 		if !c.cycle.probing {
 			continue
 		}
@@ -61,7 +65,7 @@ func (c *Controller) noteLoss() {
 	}
 	c.loss.seen = true
 	c.loss.end = c.sampler.delivered
-	c.loss.delivered, c.loss.lost, c.loss.ranges = c.sampler.delivered, c.sampler.lost, 0
+	c.loss.delivered, c.loss.lost, c.loss.ranges = c.sampler.delivered, 0, 0
 }
 
 // inflightAtLoss is InflightAtLoss: what was in flight when loss became too
@@ -119,7 +123,7 @@ func (c *Controller) updateCongestion() {
 		return
 	}
 	if l.seen {
-		lost, delivered := c.sampler.lost-l.lost, c.sampler.delivered-l.delivered
+		lost, delivered := l.lost, c.sampler.delivered-l.delivered
 		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss)
 		l.manyRanges = l.marked || l.ranges >= startupLossRanges
 		l.severe = l.marked || c.noise.severe(lost, lost+delivered, c.smss)

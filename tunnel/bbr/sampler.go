@@ -27,6 +27,7 @@ type record struct {
 	sent        Time
 	epoch       uint32
 	appLimited  bool
+	pushed      bool // sent while accelerating
 	live        bool
 }
 
@@ -57,7 +58,7 @@ func (s *sampler) restart(now Time) {
 func (s *sampler) limit(inflight int64) { s.appLimited = max(s.delivered+inflight, 1) }
 
 // sent is OnPacketSent (section 4.1.2.2).
-func (s *sampler) sent(now Time, number, size, inflight int64) {
+func (s *sampler) sent(now Time, number, size, inflight int64, pushed bool) {
 	if inflight <= size {
 		s.firstSent, s.deliveredAt = now, now
 	}
@@ -65,7 +66,7 @@ func (s *sampler) sent(now Time, number, size, inflight int64) {
 		number: number, size: size, inflight: inflight,
 		delivered: s.delivered, lost: s.lost,
 		deliveredAt: s.deliveredAt, firstSent: s.firstSent, sent: now,
-		epoch: s.epoch, appLimited: s.appLimited != 0,
+		epoch: s.epoch, appLimited: s.appLimited != 0, pushed: pushed,
 	})
 }
 
