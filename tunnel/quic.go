@@ -19,7 +19,8 @@ import (
 	"peerway/tunnel/pathsock"
 )
 
-// This file and congestion.go are all that knows which QUIC library is used.
+// This file has what concerns the QUIC library as a whole; congestion.go sets its
+// controllers.
 
 const (
 	alpn = "peerway/1"
