@@ -183,7 +183,7 @@ func (c *Controller) updateModel(now Time) {
 	c.updateCongestion()
 	c.extraAcked.update(now, c.bw, c.sample.acked, c.window, c.rounds.count, c.pipe.reached)
 	c.checkFullPipe()
-	c.checkStartupDone(now)
+	c.checkStartupDone()
 	c.checkDrainDone(now)
 	c.updateCycle(now)
 	expired := c.minRTT.update(now, c.sample.rtt)

@@ -21,6 +21,13 @@
 // the difference standing in its queue. A link that becomes much slower, as its
 // queue shows, lowers the bounds as loss does, instead of two cycles later.
 //
+// UP goes on at its bound only while the queue is short; while the noise is not
+// known, growth by a tenth keeps it going, and it makes up for all loss. The
+// headroom that CRUISE leaves to others never goes below the bandwidth-delay
+// product. What Startup or a probe has lost, and comes to light after it, does not
+// lower the bounds. A ProbeRTT that cuts the round after UP short ends the cycle
+// of the bandwidth filter as that round would have.
+//
 // A second after a change of path there is a ProbeRTT, as the packets that were
 // on the old one may stand in the queue of the new one.
 //

@@ -40,6 +40,7 @@ const (
 	noiseAtLeast = 50   // packets, before anything is said
 	noiseMemory  = 1000 // packets, after which the past counts half
 	maxNoise     = 0.2  // beyond that, nobody would call it usable
+	maxProbeLoss = 0.25 // while the noise is not known
 
 	deepFor       = 30 * time.Second // is remembered of a queue that was long
 	severePackets = 30               // that a share of the loss can be told from
@@ -112,7 +113,7 @@ func (n *noise) tooMuch(lost, volume, smss int64) bool {
 // limit returns the share of volume bytes that a probe may lose.
 func (n *noise) limit(volume, smss int64) float64 {
 	if !n.deep {
-		return 0.25
+		return maxProbeLoss
 	}
 	return min(n.tolerated(volume, smss), 0.5)
 }

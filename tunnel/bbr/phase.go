@@ -79,7 +79,7 @@ func (c *Controller) enterStartup() { c.phase = startup }
 // checkStartupDone is CheckStartupDone, with CheckStartupHighLoss (section
 // 5.3.1.3). Loss that noise could explain ends the search only when the queue has
 // shown itself: the search is what teaches the controller that there is one.
-func (c *Controller) checkStartupDone(now Time) {
+func (c *Controller) checkStartupDone() {
 	if c.phase != startup {
 		return
 	}
