@@ -49,7 +49,7 @@ func BenchmarkBulk(b *testing.B) {
 	home := lab.Site(natlab.SiteConfig{Kind: natlab.FullCone})
 	home.Forward(8080, home.LAN)
 	web, _ := startWeb(b, home.LAN, home.LAN.Addr().String())
-	huge := hugeFile(b)
+	huge := hugeFile(b, bulkSize)
 	peer, code := expose(b, home.LAN, signalURL, "home", "web="+web)
 	gateway := connect(b, away.LAN, code)
 	sender := startHelper(b, home.LAN, "quic-send", home.LAN.Addr().String()+":4433", huge)
@@ -140,9 +140,9 @@ func curlTimes(b *testing.B, at place, url string) (first, total time.Duration) 
 	return time.Duration(firstSeconds * float64(time.Second)), time.Duration(totalSeconds * float64(time.Second))
 }
 
-// hugeFile makes a file of zeros without blocks on the disk: nobody compresses
+// hugeFile makes a file of size zeros without blocks on the disk: nobody compresses
 // on the way, and it is read at the speed of memory.
-func hugeFile(b *testing.B) string {
+func hugeFile(b *testing.B, size int64) string {
 	b.Helper()
 	root, err := webRoot()
 	if err != nil {
@@ -154,7 +154,7 @@ func hugeFile(b *testing.B) string {
 		b.Fatal(err)
 	}
 	defer file.Close()
-	if err := file.Truncate(bulkSize); err != nil {
+	if err := file.Truncate(size); err != nil {
 		b.Fatal(err)
 	}
 	return name

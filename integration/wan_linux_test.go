@@ -173,7 +173,7 @@ func newWAN(b *testing.B, cfg wanConfig) *wanScene {
 		away: lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted}),
 	}
 	web, _ := startWeb(b, s.home.LAN, s.home.LAN.Addr().String())
-	hugeFile(b)
+	hugeFile(b, 16*bulkSize) // no measurement comes to its end
 	services := []string{"web=" + web}
 	if cfg.camera > 0 {
 		services = append(services, "cam="+startLive(b, s.home.LAN, cfg.camera))
