@@ -47,10 +47,10 @@ func quicConfig() *quic.Config {
 		HandshakeIdleTimeout:           handshakeIn, // the introduction may take most of that
 		MaxIdleTimeout:                 quicIdle,
 		KeepAlivePeriod:                keepAlive,
-		InitialStreamReceiveWindow:     16 << 20,
-		MaxStreamReceiveWindow:         32 << 20,
-		InitialConnectionReceiveWindow: 24 << 20,
-		MaxConnectionReceiveWindow:     48 << 20,
+		InitialStreamReceiveWindow:     48 << 20, // more than a lane's largest stream in the end
+		MaxStreamReceiveWindow:         48 << 20,
+		InitialConnectionReceiveWindow: 64 << 20,
+		MaxConnectionReceiveWindow:     64 << 20,
 		MaxIncomingStreams:             maxLanes,
 		MaxIncomingUniStreams:          -1,
 		InitialPacketSize:              pathsock.PacketSize,

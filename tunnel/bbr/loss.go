@@ -124,7 +124,7 @@ func (c *Controller) updateCongestion() {
 	}
 	if l.seen {
 		lost, delivered := l.lost, c.sampler.delivered-l.delivered
-		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss)
+		l.excess = l.marked || c.noise.excessive(lost, lost+delivered, c.smss) && !c.innocent(lost, delivered)
 		l.manyRanges = l.marked || l.ranges >= startupLossRanges
 		l.severe = l.marked || c.noise.severe(lost, lost+delivered, c.smss)
 	}
@@ -138,6 +138,12 @@ func (c *Controller) updateCongestion() {
 		c.lowerBounds()
 	}
 	l.seen, l.marked = false, false
+}
+
+// innocent reports whether what was lost of a round in which so much was delivered
+// was not lost in a queue: that of this path shows itself, and it was short.
+func (c *Controller) innocent(lost, delivered int64) bool {
+	return c.noise.deep && c.shortQueue(c.rounds.mean) && float64(lost) <= maxNoise*float64(lost+delivered)
 }
 
 // sagging reports whether the path has become much slower than the model, as

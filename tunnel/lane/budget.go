@@ -143,16 +143,18 @@ func (b *Budget) worst(now time.Time) (worst *account) {
 }
 
 // grow reports whether the window of a may grow by n. Windows above the initial
-// one are granted from a quarter of the limit. Who has read all and was granted
-// nothing for long makes room.
+// one are granted from two thirds of the limit, and none takes more than half of
+// what is left of that: a download that is paused keeps its window, but others
+// still get one. Who has read all and was granted nothing for long makes room.
 func (b *Budget) grow(a *account, n int64, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a.closed || n > b.limit/4 {
+	enough := func() bool { return a.extra+n <= (b.limit*2/3-b.extra+a.extra)/2 }
+	if a.closed || a.extra+n > b.limit/3 {
 		return false
 	}
 	for other := range b.accounts {
-		if b.extra+n <= b.limit/4 {
+		if enough() {
 			break
 		}
 		if other != a && other.unread.Load() == 0 && now.Sub(time.Unix(0, other.granted.Load())) > idleWindow {
@@ -161,7 +163,7 @@ func (b *Budget) grow(a *account, n int64, now time.Time) bool {
 			b.forget(other)
 		}
 	}
-	if b.extra+n > b.limit/4 {
+	if !enough() {
 		return false
 	}
 	b.extra += n

@@ -102,31 +102,44 @@ func TestBudgetTakesBlocksBack(t *testing.T) {
 	}
 }
 
-// Windows grow to a quarter of the limit; who does not use his makes room.
+// Windows grow from two thirds of the limit, none by more than half of what is
+// left; who does not use his makes room.
 func TestBudgetGrow(t *testing.T) {
-	b := NewBudget(4000)
-	a := newAccounts(b, new(share), 2)
+	b := NewBudget(6000)
+	a := newAccounts(b, new(share), 3)
 	for _, x := range a {
 		x.granted.Store(at(0).UnixNano())
 	}
-	if !b.grow(a[0], 600, at(1)) || b.grow(a[1], 600, at(1)) || !b.grow(a[1], 400, at(1)) {
-		t.Error("a quarter of the limit, 1000, is not what windows may grow by")
+	for _, step := range []struct {
+		who  int
+		by   int64
+		want bool
+	}{
+		{0, 2001, false}, {0, 1200, true}, {0, 801, false}, {0, 800, true}, // half of 4000
+		{1, 1001, false}, {1, 600, true}, {1, 400, true}, // of 2000
+		{2, 501, false}, {2, 500, true},
+	} {
+		if got := b.grow(a[step.who], step.by, at(1)); got != step.want {
+			t.Errorf("stream %d grows by %d: %v, want %v", step.who, step.by, got, step.want)
+		}
 	}
-	a[1].granted.Store(at(1500).UnixNano())
+	for _, x := range a[1:] {
+		x.granted.Store(at(1500).UnixNano())
+	}
 	a[0].received(1, at(1))
-	if b.grow(a[1], 600, at(1600)) {
+	if b.grow(a[1], 500, at(1600)) {
 		t.Error("a stream makes room although it has unread data")
 	}
 	a[0].read(1, at(1))
-	if !b.grow(a[1], 600, at(1600)) || b.window(a[0]) != initialWindow || b.window(a[1]) != initialWindow+1000 {
+	if !b.grow(a[1], 500, at(1600)) || b.window(a[0]) != initialWindow || b.window(a[1]) != initialWindow+1500 {
 		t.Error("a stream that was granted nothing for long does not make room")
 	}
 	b.shrink(a[1], 300)
-	if b.extra != 700 {
-		t.Errorf("%d granted, want 700", b.extra)
+	if b.extra != 1700 {
+		t.Errorf("%d granted, want 1700", b.extra)
 	}
 	b.close(a[1])
-	if b.extra != 0 || b.grow(a[1], 1, at(1600)) {
+	if b.extra != 500 || b.grow(a[1], 1, at(1600)) {
 		t.Errorf("%d granted after the end of a stream", b.extra)
 	}
 }

@@ -29,7 +29,7 @@
 //   - One with the flag 0x20 says that the sender writes and has little left of its
 //     window; its length is what it was granted in all, beyond the first 256 KiB.
 //   - The link, not yamux, decides how much window a stream is granted: 256 KiB
-//     at first (the constant of yamux), up to 16 MiB while its reader keeps up
+//     at first (the constant of yamux), up to 32 MiB while its reader keeps up
 //     and the window, not the path, is what limits it.
 //   - Only the end that opened a lane opens streams on it. Flags come in window
 //     updates only. No pings: the tunnel below knows whether the peer is alive.
@@ -51,10 +51,13 @@
 // # Memory
 //
 // A [Budget] bounds what unread data may occupy, in all lanes of all sets that
-// share it: one for the process. In 64 MiB two hundred stalled downloads fit. When it
-// is exceeded, the streams that have pinned most for longest are reset, first in
-// the set that occupies most; a stream whose reader keeps up goes last. No reader
-// can stall a lane: a lane never waits for one.
+// share it: one for the process. In 64 MiB two hundred stalled downloads fit.
+// Windows beyond the first 256 KiB of a stream come from two thirds of it, a
+// stream's at most half of what is left there, so that downloads that pause with
+// a large window leave something for others. When it is exceeded, the streams
+// that have pinned most for longest are reset, first in the set that occupies
+// most; a stream whose reader keeps up goes last. No reader can stall a lane: a
+// lane never waits for one.
 //
 // A stream occupies what is unread, in blocks of 32 KiB, and nothing when all is
 // read. What is written waits in its lane, 256 KiB at most, whose writers wait.

@@ -13,9 +13,11 @@ import (
 
 // Limits of one stream.
 const (
-	maxFrame        = 32 << 10 // bytes of one write in a frame: streams take turns after it
-	minFrame        = 8 << 10  // the same while dedicated lanes take turns with mixed ones
-	mixedWindow     = 16 << 20 // three quarters of it are always under way: 1 Gbit/s for 100 ms
+	maxFrame = 32 << 10 // bytes of one write in a frame: streams take turns after it
+	minFrame = 8 << 10  // the same while dedicated lanes take turns with mixed ones
+	// Three quarters of it are always under way: 1 Gbit/s for 100 ms and more, or
+	// 200 Mbit/s for 200 ms while what was lost twice is sent a third time.
+	mixedWindow     = 32 << 20
 	dedicatedWindow = 2 << 20
 	// A quarter of the window is granted anew when it is used: with a half, up
 	// to half of the window would be idle on a long path.
@@ -174,7 +176,7 @@ func (f *flow) consumed(n int) {
 	f.renew(now)
 }
 
-// renew grants the peer new window when enough of it is used. The window doubles,
+// renew grants the peer new window when enough of it is used. The window grows,
 // once in a round trip, when the peer has little left although its data is being
 // read; it shrinks when much is unread, because the reader is what is slow. The
 // caller holds l.mu.
@@ -191,8 +193,11 @@ func (f *flow) renew(now time.Time) {
 	switch {
 	case grows:
 		f.short = false
-		if l.budget.grow(&f.account, f.window, now) {
-			f.window *= 2
+		for _, times := range [...]int64{4, 2} { // faster than congestion control
+			if more := min(times*f.window, f.maxWindow) - f.window; l.budget.grow(&f.account, more, now) {
+				f.window += more
+				break
+			}
 		}
 	case f.unread > f.window/2:
 		took := now.Sub(f.renewedAt)
