@@ -50,6 +50,7 @@ func (c *Controller) startDown(now Time) {
 // startRefill is StartProbeBW_REFILL.
 func (c *Controller) startRefill() {
 	c.resetShortTerm()
+	c.loss.yielded = false
 	y := &c.cycle
 	y.upRounds, y.upAcked = 0, 0
 	y.careful = false
@@ -78,6 +79,7 @@ func (c *Controller) updateCycle(now Time) {
 			c.startRefill()
 		} else if c.timeToCruise() {
 			c.phase = cruise
+			c.loss.crowds = 0
 		}
 	case cruise:
 		if c.timeToProbe(now) {

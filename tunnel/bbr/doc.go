@@ -21,7 +21,10 @@
 // leaves such a link half empty (file model.go). Between probes that is times
 // 1.5 and not 2: two flows that share a link overestimate it, and would keep
 // the difference standing in its queue. A link that becomes much slower, as its
-// queue shows, lowers the bounds as loss does, instead of two cycles later.
+// queue shows, lowers the bounds as loss does, instead of two cycles later. A flow
+// that finds less than 90 % of the bandwidth arriving and a queue that stands
+// although it is not probing yields to others for the rest of the cycle: to 85 % of
+// what arrives. Else a flow that comes late finds no room when it probes.
 //
 // UP goes on at its bound only while the queue is short; while the noise is not
 // known, growth by a tenth keeps it going, and it makes up for all loss. The

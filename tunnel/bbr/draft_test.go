@@ -215,6 +215,7 @@ func TestDraftExitingProbeDownAfterMaxTime(t *testing.T) {
 	f.await(t, "down", 5*second)
 	began := n.now
 	n.rate = n.rate * 85 / 100
+	f.bbr.loss.yielded = true // so that it does not empty the queue after five rounds
 	n.run(began + 5*second)
 	_, end, ok := f.visit("down", began, 0)
 	took := end.at - began

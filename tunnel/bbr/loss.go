@@ -12,6 +12,8 @@ type loss struct {
 	lost       int64 // bytes, in it
 	excess     bool  // the round that has just ended lost too much
 	sags       int   // rounds in a row in which the path sagged
+	crowds     int   // rounds in a row in which others were in the way
+	yielded    bool  // to them, in this cycle
 	manyRanges bool  // and in many places
 	severe     bool  // a third, which is no noise
 
@@ -21,6 +23,11 @@ type loss struct {
 
 const (
 	beta              = 0.7 // Beta
+	sagged            = 0.75
+	crowded           = 0.9
+	crowdedRounds     = 5 // in DOWN, which has a queue of its own to get rid of
+	yield             = 0.85
+	drains            = 0.9 // of what arrives, so that the queue gets shorter
 	startupLossRanges = 6   // BBRStartupFullLossCnt
 )
 
@@ -128,14 +135,23 @@ func (c *Controller) updateCongestion() {
 		l.manyRanges = l.marked || l.ranges >= startupLossRanges
 		l.severe = l.marked || c.noise.severe(lost, lost+delivered, c.smss)
 	}
-	if c.sagging() {
+	if c.phase != probeRTT && c.cycle.ackPhase == acksInit && c.arrivesLess(sagged) {
 		l.sags++
 	} else {
 		l.sags = 0
 	}
+	if (c.phase == down || c.phase == cruise) && c.cycle.ackPhase == acksInit && c.arrivesLess(crowded) {
+		l.crowds++
+	} else {
+		l.crowds = 0
+	}
 	if (l.excess || l.sags >= 2) && // one round may be a clump of acknowledgements
 		!c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
 		c.lowerBounds()
+	}
+	if (l.crowds >= crowdedRounds || l.crowds >= 2 && c.phase == cruise) && !l.yielded {
+		l.yielded = true
+		c.bwShort = min(c.bwShort, int64(yield*float64(l.bwLatest)))
 	}
 	l.seen, l.marked = false, false
 }
@@ -146,15 +162,20 @@ func (c *Controller) innocent(lost, delivered int64) bool {
 	return c.noise.deep && c.shortQueue(c.rounds.mean) && float64(lost) <= maxNoise*float64(lost+delivered)
 }
 
-// sagging reports whether the path has become much slower than the model, as
-// its queue shows. The draft waits for loss, or for two cycles.
-func (c *Controller) sagging() bool {
-	return c.pipe.reached && !c.sample.appLimited && c.phase != probeRTT && c.cycle.ackPhase == acksInit &&
-		float64(c.loss.bwLatest) < 0.75*float64(c.bw) && !c.shortQueue(c.rounds.mean)
+// arrivesLess reports whether less than share of the bandwidth of the model arrives,
+// and a queue stands. Either the path has become slower, where the draft waits for
+// loss, or for two cycles; or other flows have a part of it. Each flow overestimates
+// its part a little, and what is too much stands in the queue, in which a probe
+// finds no room: then a flow that came late has to wait for minutes until it has as
+// much as the others. So all of them yield a little, once in each cycle, in CRUISE
+// or when DOWN does not end.
+func (c *Controller) arrivesLess(share float64) bool {
+	return c.pipe.reached && !c.sample.appLimited &&
+		float64(c.loss.bwLatest) < share*float64(c.bw) && c.standingQueue()
 }
 
 // lowerBounds is InitLowerBounds and LossLowerBounds: slow down towards what
-// was delivered in the last round.
+// was delivered in the last round, or below it if that stands in a queue.
 func (c *Controller) lowerBounds() {
 	if c.bwShort == infinity {
 		c.bwShort = c.maxBW.max()
@@ -162,7 +183,11 @@ func (c *Controller) lowerBounds() {
 	if c.inflightShort == infinity {
 		c.inflightShort = c.window
 	}
-	c.bwShort = max(c.loss.bwLatest, int64(beta*float64(c.bwShort)))
+	latest := float64(c.loss.bwLatest)
+	if c.standingQueue() {
+		latest *= drains
+	}
+	c.bwShort = max(int64(latest), int64(beta*float64(c.bwShort)))
 	c.inflightShort = max(c.loss.inflightLatest, int64(beta*float64(c.inflightShort)))
 }
 

@@ -14,9 +14,10 @@ type rounds struct {
 	samples         int64
 	prompt          time.Duration // the sum of those of more than one packet: the receiver has not kept them back
 	prompts         int64
+	shortest        time.Duration
 
-	mean    time.Duration // round trip, of the round before
-	typical typical
+	mean, least time.Duration // round trip, of the round before
+	typical     typical
 }
 
 // updateRound is UpdateRound. At the end of a round the path's noise is learned.
@@ -24,6 +25,9 @@ func (c *Controller) updateRound() {
 	r := &c.rounds
 	r.rtt += c.sample.rtt
 	r.samples++
+	if r.shortest == 0 || c.sample.rtt < r.shortest {
+		r.shortest = c.sample.rtt
+	}
 	if c.sample.acked > c.smss {
 		r.prompt += c.sample.rtt
 		r.prompts++
@@ -32,10 +36,10 @@ func (c *Controller) updateRound() {
 	if !r.started {
 		return
 	}
-	r.mean = r.rtt / time.Duration(r.samples)
+	r.mean, r.least = r.rtt/time.Duration(r.samples), r.shortest
 	r.typical.update(c.sampler.deliveredAt, r.mean)
 	c.seeQueue(c.sampler.deliveredAt)
-	r.rtt, r.samples, r.prompt, r.prompts = 0, 0, 0, 0
+	r.rtt, r.samples, r.prompt, r.prompts, r.shortest = 0, 0, 0, 0, 0
 	c.startRound()
 	r.count++
 	c.cycle.rounds++

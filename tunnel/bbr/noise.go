@@ -80,6 +80,12 @@ func (c *Controller) shortQueue(rtt time.Duration) bool {
 	return rtt <= empty+empty/4+time.Millisecond
 }
 
+// standingQueue reports whether no packet of the last round has met a short one.
+func (c *Controller) standingQueue() bool {
+	empty := c.minRTT.known()
+	return c.rounds.least > empty+empty/4+time.Millisecond
+}
+
 // share returns the share of packets that the path loses, 0 to maxNoise: not
 // more than is lost in all.
 func (n *noise) share() float64 {
