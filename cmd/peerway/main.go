@@ -33,6 +33,7 @@ func run() int {
 	})
 	// A role goes on when who read its lines has left, as in `peerway expose … | head -1`.
 	ossignal.Ignore(syscall.SIGPIPE)
+	defer govern(ctx)()
 	err := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case nobodyReads(err):
