@@ -143,13 +143,13 @@ func (b *Budget) worst(now time.Time) (worst *account) {
 }
 
 // grow reports whether the window of a may grow by n. Windows above the initial
-// one are granted from two thirds of the limit, and none takes more than half of
+// one are granted from half of the limit, and none takes more than two thirds of
 // what is left of that: a download that is paused keeps its window, but others
 // still get one. Who has read all and was granted nothing for long makes room.
 func (b *Budget) grow(a *account, n int64, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	enough := func() bool { return a.extra+n <= (b.limit*2/3-b.extra+a.extra)/2 }
+	enough := func() bool { return a.extra+n <= (b.limit/2-b.extra+a.extra)*2/3 }
 	if a.closed || a.extra+n > b.limit/3 {
 		return false
 	}

@@ -102,7 +102,7 @@ func TestBudgetTakesBlocksBack(t *testing.T) {
 	}
 }
 
-// Windows grow from two thirds of the limit, none by more than half of what is
+// Windows grow from half of the limit, none by more than two thirds of what is
 // left; who does not use his makes room.
 func TestBudgetGrow(t *testing.T) {
 	b := NewBudget(6000)
@@ -115,9 +115,9 @@ func TestBudgetGrow(t *testing.T) {
 		by   int64
 		want bool
 	}{
-		{0, 2001, false}, {0, 1200, true}, {0, 801, false}, {0, 800, true}, // half of 4000
-		{1, 1001, false}, {1, 600, true}, {1, 400, true}, // of 2000
-		{2, 501, false}, {2, 500, true},
+		{0, 2001, false}, {0, 1200, true}, {0, 801, false}, {0, 800, true}, // of 3000
+		{1, 667, false}, {1, 300, true}, {1, 300, true}, // of 1000
+		{2, 267, false}, {2, 200, true},
 	} {
 		if got := b.grow(a[step.who], step.by, at(1)); got != step.want {
 			t.Errorf("stream %d grows by %d: %v, want %v", step.who, step.by, got, step.want)
@@ -127,19 +127,19 @@ func TestBudgetGrow(t *testing.T) {
 		x.granted.Store(at(1500).UnixNano())
 	}
 	a[0].received(1, at(1))
-	if b.grow(a[1], 500, at(1600)) {
+	if b.grow(a[1], 400, at(1600)) {
 		t.Error("a stream makes room although it has unread data")
 	}
 	a[0].read(1, at(1))
-	if !b.grow(a[1], 500, at(1600)) || b.window(a[0]) != initialWindow || b.window(a[1]) != initialWindow+1500 {
+	if !b.grow(a[1], 400, at(1600)) || b.window(a[0]) != initialWindow || b.window(a[1]) != initialWindow+1000 {
 		t.Error("a stream that was granted nothing for long does not make room")
 	}
 	b.shrink(a[1], 300)
-	if b.extra != 1700 {
-		t.Errorf("%d granted, want 1700", b.extra)
+	if b.extra != 900 {
+		t.Errorf("%d granted, want 900", b.extra)
 	}
 	b.close(a[1])
-	if b.extra != 500 || b.grow(a[1], 1, at(1600)) {
+	if b.extra != 200 || b.grow(a[1], 1, at(1600)) {
 		t.Errorf("%d granted after the end of a stream", b.extra)
 	}
 }

@@ -52,8 +52,8 @@
 //
 // A [Budget] bounds what unread data may occupy, in all lanes of all sets that
 // share it: one for the process. In 64 MiB two hundred stalled downloads fit.
-// Windows beyond the first 256 KiB of a stream come from two thirds of it, a
-// stream's at most half of what is left there, so that downloads that pause with
+// Windows beyond the first 256 KiB of a stream come from half of it, a stream's
+// at most two thirds of what is left there, so that downloads that pause with
 // a large window leave something for others. When it is exceeded, the streams
 // that have pinned most for longest are reset, first in the set that occupies
 // most; a stream whose reader keeps up goes last. No reader can stall a lane: a
