@@ -79,7 +79,7 @@ func (c *Controller) updateCycle(now Time) {
 			c.startRefill()
 		} else if c.timeToCruise() {
 			c.phase = cruise
-			c.loss.crowds = 0
+			c.loss.crowds, c.loss.crowdedAt = 0, now
 		}
 	case cruise:
 		if c.timeToProbe(now) {

@@ -36,7 +36,7 @@
 // A second after a change of path there is a ProbeRTT, as the packets that were
 // on the old one may stand in the queue of the new one.
 //
-// A round trip that is as short as the shortest known, but for 1/64, shows an
+// A round trip that is as short as the shortest known, but for 1/16, shows an
 // empty queue too and spares the connection a ProbeRTT.
 //
 // What the draft does after a spurious loss or a retransmission timeout is not

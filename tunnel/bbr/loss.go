@@ -1,5 +1,7 @@
 package bbr
 
+import "time"
+
 // loss is what the controller knows of the loss round at hand (section
 // 5.5.10.3): it begins with the first loss and lasts a round trip.
 type loss struct {
@@ -13,6 +15,7 @@ type loss struct {
 	excess     bool  // the round that has just ended lost too much
 	sags       int   // rounds in a row in which the path sagged
 	crowds     int   // rounds in a row in which others were in the way
+	crowdedAt  Time  // when the first of them ended
 	yielded    bool  // to them, in this cycle
 	manyRanges bool  // and in many places
 	severe     bool  // a third, which is no noise
@@ -25,7 +28,8 @@ const (
 	beta              = 0.7 // Beta
 	sagged            = 0.75
 	crowded           = 0.9
-	crowdedRounds     = 5 // in DOWN, which has a queue of its own to get rid of
+	crowdedRounds     = 5                      // in DOWN, which has a queue of its own to get rid of
+	crowdedFor        = 200 * time.Millisecond // less is a link that paused
 	yield             = 0.85
 	drains            = 0.9 // of what arrives, so that the queue gets shorter
 	startupLossRanges = 6   // BBRStartupFullLossCnt
@@ -143,13 +147,14 @@ func (c *Controller) updateCongestion() {
 	if (c.phase == down || c.phase == cruise) && c.cycle.ackPhase == acksInit && c.arrivesLess(crowded) {
 		l.crowds++
 	} else {
-		l.crowds = 0
+		l.crowds, l.crowdedAt = 0, c.sampler.deliveredAt
 	}
 	if (l.excess || l.sags >= 2) && // one round may be a clump of acknowledgements
 		!c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
 		c.lowerBounds()
 	}
-	if (l.crowds >= crowdedRounds || l.crowds >= 2 && c.phase == cruise) && !l.yielded {
+	if (l.crowds >= crowdedRounds || l.crowds >= 2 && c.phase == cruise) &&
+		c.sampler.deliveredAt-l.crowdedAt >= crowdedFor && !l.yielded {
 		l.yielded = true
 		c.bwShort = min(c.bwShort, int64(yield*float64(l.bwLatest)))
 	}
@@ -175,7 +180,8 @@ func (c *Controller) arrivesLess(share float64) bool {
 }
 
 // lowerBounds is InitLowerBounds and LossLowerBounds: slow down towards what
-// was delivered in the last round, or below it if that stands in a queue.
+// was delivered in the last round, or in CRUISE, if
+// that stands in a queue, below it.
 func (c *Controller) lowerBounds() {
 	if c.bwShort == infinity {
 		c.bwShort = c.maxBW.max()
@@ -184,7 +190,7 @@ func (c *Controller) lowerBounds() {
 		c.inflightShort = c.window
 	}
 	latest := float64(c.loss.bwLatest)
-	if c.standingQueue() {
+	if c.phase == cruise && c.standingQueue() {
 		latest *= drains
 	}
 	c.bwShort = max(int64(latest), int64(beta*float64(c.bwShort)))

@@ -88,6 +88,10 @@ const (
 	minRTTFilter     = 10 * time.Second       // MinRTTFilterLen
 	probeRTTInterval = 5 * time.Second        // ProbeRTTInterval
 	probeRTTDuration = 200 * time.Millisecond // ProbeRTTDuration
+	// By one emptyWithin-th of the shortest round trip and emptyTimer another may be
+	// longer and show an empty queue too: timers are not more exact.
+	emptyWithin = 16
+	emptyTimer  = 200 * time.Microsecond
 	// movedProbe is when it is due after a change of path: what comes from the old
 	// one may stand in the queue of the new one.
 	movedProbe = time.Second
@@ -106,7 +110,7 @@ func (s *shortest) update(now Time, rtt time.Duration) (expired bool) {
 	switch {
 	case s.probed == 0 || rtt < s.probed || expired:
 		s.probed, s.probedAt = rtt, now
-	case rtt <= s.probed+s.probed/64: // an empty queue as well, and nothing to learn
+	case rtt <= s.probed+s.probed/emptyWithin+emptyTimer: // an empty queue as well, and nothing to learn
 		s.probedAt = now
 	}
 	if s.rtt == 0 || s.probed < s.rtt || now > s.at+minRTTFilter {
