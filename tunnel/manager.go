@@ -80,8 +80,8 @@ const lingerTime = 30 * time.Second
 const silentTime = 10 * time.Second
 
 // budgetSize bounds what all tunnels hold for readers that are slow: 57 MiB are two
-// hundred that have stopped, the rest lets others have large windows.
-const budgetSize = 96 << 20
+// hundred that have stopped, and half of it is for large windows.
+const budgetSize = 116 << 20
 
 // A Manager keeps the tunnels of one process. Its methods may be called from
 // any goroutine; those named like the events of the signal client ([Manager.Deliver],
