@@ -79,10 +79,6 @@ const lingerTime = 30 * time.Second
 // server is back sooner; one whose tunnel goes direct is heard.
 const silentTime = 10 * time.Second
 
-// budgetSize bounds what all tunnels hold for readers that are slow: 57 MiB are two
-// hundred that have stopped, and half of it is for large windows.
-const budgetSize = 116 << 20
-
 // A Manager keeps the tunnels of one process. Its methods may be called from
 // any goroutine; those named like the events of the signal client ([Manager.Deliver],
 // [Manager.Relayed], [Manager.Presence], [Manager.Connected]) never block.
@@ -137,7 +133,7 @@ func New(cfg Config) *Manager {
 		running: make(chan struct{}),
 		ended:   make(chan struct{}),
 		peers:   make(map[signal.PeerID]*slot),
-		budget:  lane.NewBudget(budgetSize),
+		budget:  lane.NewBudget(0),
 	}
 }
 

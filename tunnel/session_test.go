@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -43,8 +44,28 @@ func TestUnansweredHandshake(t *testing.T) {
 	if got := unanswered(io.EOF); errors.Is(got, ErrNoPath) {
 		t.Errorf("unanswered(%v) = %v", io.EOF, got)
 	}
-	if got := quicConfig().HandshakeIdleTimeout; got < handshakeIn {
+	if got := quicConfig(new(windows)).HandshakeIdleTimeout; got < handshakeIn {
 		t.Errorf("QUIC gives a silent peer up after %v, want %v", got, handshakeIn)
+	}
+}
+
+// TestWindows: what the windows of tunnels grow by is bounded, and given back when
+// they end.
+func TestWindows(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	w, conn := a.transport.windows, a.up(t).conn
+	before := w.more.Load()
+	if !w.allow(conn, uint64(moreWindow-before)) || w.allow(conn, 1) {
+		t.Errorf("%d bytes more were not allowed, or one byte more than that", moreWindow-before)
+	}
+	a.kill()
+	for end := time.Now().Add(10 * time.Second); w.more.Load() != 0; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes are still granted after the end", w.more.Load())
+		}
 	}
 }
 

@@ -32,7 +32,10 @@ type cycle struct {
 	probeRTTRound bool // BBR.probe_rtt_round_done
 }
 
-const headroom = 0.15 // Headroom
+const (
+	headroom    = 0.15 // Headroom
+	probeRounds = 63   // at most, from one probe to the next
+)
 
 // startDown is StartProbeBW_DOWN (section 5.3.3.9).
 func (c *Controller) startDown(now Time) {
@@ -50,7 +53,6 @@ func (c *Controller) startDown(now Time) {
 // startRefill is StartProbeBW_REFILL.
 func (c *Controller) startRefill() {
 	c.resetShortTerm()
-	c.loss.yielded = false
 	y := &c.cycle
 	y.upRounds, y.upAcked = 0, 0
 	y.careful = false
@@ -79,7 +81,7 @@ func (c *Controller) updateCycle(now Time) {
 			c.startRefill()
 		} else if c.timeToCruise() {
 			c.phase = cruise
-			c.loss.crowds, c.loss.crowdedAt = 0, now
+			c.loss.crowds, c.loss.calmAt = 0, now
 		}
 	case cruise:
 		if c.timeToProbe(now) {
@@ -102,7 +104,7 @@ func (c *Controller) updateCycle(now Time) {
 // as Reno would.
 func (c *Controller) timeToProbe(now Time) bool {
 	return now > c.cycle.began+c.cycle.wait ||
-		c.cycle.rounds >= min(c.targetInflight()/c.smss, 63)
+		c.cycle.rounds >= min(c.targetInflight()/c.smss, probeRounds)
 }
 
 // timeToCruise is IsTimeToCruise.

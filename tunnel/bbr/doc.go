@@ -12,9 +12,9 @@
 // the controller learns what a path loses while its queue is empty, if that has
 // shown that it delays packets before it loses them (file noise.go). That much is
 // no sign of congestion, the pacing rate makes up for it, and the draft's 2 %
-// count on top; and on such a path nothing that is lost while the queue is short
-// slows it down. In Startup and in UP, loss ends the search only if it is more
-// than any noise or the queue has shown itself.
+// count on top; and on such a path nothing up to a fifth that is lost while the
+// queue is short slows it down between probes. In Startup and in UP, loss ends
+// the search only if it is more than any noise or the queue has shown itself.
 //
 // Wi-Fi and mobile links vary their delay. What may be in flight is reckoned with
 // the smallest mean of a round trip, not with the shortest single one, which

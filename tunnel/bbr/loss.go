@@ -5,23 +5,29 @@ import "time"
 // loss is what the controller knows of the loss round at hand (section
 // 5.5.10.3): it begins with the first loss and lasts a round trip.
 type loss struct {
-	end        int64 // BBR.loss_round_delivered: when so much had been delivered as a packet was sent
-	ended      bool  // BBR.loss_round_start: by the event at hand
-	seen       bool  // BBR.is_loss_in_round
-	ranges     int   // of packet numbers lost in the round
-	marked     bool  // congestion experienced
-	delivered  int64 // the sampler's count at its start
-	lost       int64 // bytes, in it
-	excess     bool  // the round that has just ended lost too much
-	sags       int   // rounds in a row in which the path sagged
-	crowds     int   // rounds in a row in which others were in the way
-	crowdedAt  Time  // when the first of them ended
-	yielded    bool  // to them, in this cycle
-	manyRanges bool  // and in many places
-	severe     bool  // a third, which is no noise
+	end       int64         // BBR.loss_round_delivered: when so much had been delivered as a packet was sent
+	ended     bool          // BBR.loss_round_start: by the event at hand
+	seen      bool          // BBR.is_loss_in_round
+	ranges    int           // of packet numbers lost in the round
+	marked    bool          // congestion experienced
+	delivered int64         // the sampler's count at its start
+	lost      int64         // bytes, in it
+	rtt       time.Duration // the sum of its samples: of packets sent about when the lost ones were
+	samples   int64
 
+	// Of the round that has just ended:
+	excess     bool // it lost too much
+	manyRanges bool // and in many places
+	severe     bool // a third, which is no noise
+
+	// Of what arrives:
 	bwLatest       int64 // BBR.bw_latest
 	inflightLatest int64 // BBR.inflight_latest
+	sags           int   // rounds in a row in which it was much less than the model's
+	crowds         int   // rounds in a row in which others had a part of it
+	calmAt         Time  // the end of the last round in which they had not
+	yielded        bool  // to them, since the bounds were reset
+	drained        bool  // once, since then
 }
 
 const (
@@ -77,6 +83,7 @@ func (c *Controller) noteLoss() {
 	c.loss.seen = true
 	c.loss.end = c.sampler.delivered
 	c.loss.delivered, c.loss.lost, c.loss.ranges = c.sampler.delivered, 0, 0
+	c.loss.rtt, c.loss.samples = 0, 0
 }
 
 // inflightAtLoss is InflightAtLoss: what was in flight when loss became too
@@ -104,6 +111,8 @@ func (c *Controller) inflightTooHigh(now Time, inflight int64, appLimited bool) 
 func (c *Controller) updateLatest() {
 	l := &c.loss
 	l.ended = false
+	l.rtt += c.sample.rtt
+	l.samples++
 	l.bwLatest = max(l.bwLatest, c.sample.rate)
 	l.inflightLatest = max(l.inflightLatest, c.sample.delivered)
 	if c.sample.before >= l.end {
@@ -147,14 +156,15 @@ func (c *Controller) updateCongestion() {
 	if (c.phase == down || c.phase == cruise) && c.cycle.ackPhase == acksInit && c.arrivesLess(crowded) {
 		l.crowds++
 	} else {
-		l.crowds, l.crowdedAt = 0, c.sampler.deliveredAt
+		l.crowds, l.calmAt = 0, c.sampler.deliveredAt
 	}
 	if (l.excess || l.sags >= 2) && // one round may be a clump of acknowledgements
 		!c.phase.accelerates() { // AdaptLowerBoundsFromCongestion
 		c.lowerBounds()
 	}
 	if (l.crowds >= crowdedRounds || l.crowds >= 2 && c.phase == cruise) &&
-		c.sampler.deliveredAt-l.crowdedAt >= crowdedFor && !l.yielded {
+		c.sampler.deliveredAt-l.calmAt >= crowdedFor && !l.yielded &&
+		c.targetInflight() > probeRounds*c.smss { // else probes are frequent, and shares even without
 		l.yielded = true
 		c.bwShort = min(c.bwShort, int64(yield*float64(l.bwLatest)))
 	}
@@ -164,7 +174,9 @@ func (c *Controller) updateCongestion() {
 // innocent reports whether what was lost of a round in which so much was delivered
 // was not lost in a queue: that of this path shows itself, and it was short.
 func (c *Controller) innocent(lost, delivered int64) bool {
-	return c.noise.deep && c.shortQueue(c.rounds.mean) && float64(lost) <= maxNoise*float64(lost+delivered)
+	l := &c.loss
+	return c.noise.deep && l.samples > 0 && c.shortQueue(l.rtt/time.Duration(l.samples)) &&
+		float64(lost) <= maxNoise*float64(lost+delivered)
 }
 
 // arrivesLess reports whether less than share of the bandwidth of the model arrives,
@@ -179,9 +191,9 @@ func (c *Controller) arrivesLess(share float64) bool {
 		float64(c.loss.bwLatest) < share*float64(c.bw) && c.standingQueue()
 }
 
-// lowerBounds is InitLowerBounds and LossLowerBounds: slow down towards what
-// was delivered in the last round, or in CRUISE, if
-// that stands in a queue, below it.
+// lowerBounds is InitLowerBounds and LossLowerBounds: slow down towards what was
+// delivered in the last round; in CRUISE, if a queue stands, once below that, so that
+// it gets shorter. In DOWN the queue is that of the flow's own probe.
 func (c *Controller) lowerBounds() {
 	if c.bwShort == infinity {
 		c.bwShort = c.maxBW.max()
@@ -189,13 +201,18 @@ func (c *Controller) lowerBounds() {
 	if c.inflightShort == infinity {
 		c.inflightShort = c.window
 	}
-	latest := float64(c.loss.bwLatest)
-	if c.phase == cruise && c.standingQueue() {
-		latest *= drains
+	bound := float64(c.loss.bwLatest)
+	if c.phase == cruise && c.standingQueue() && !c.loss.drained {
+		bound *= drains
 	}
-	c.bwShort = max(int64(latest), int64(beta*float64(c.bwShort)))
+	c.bwShort = min(c.bwShort, max(int64(bound), int64(beta*float64(c.bwShort))))
+	// What arrives next is less, and not to be lowered again.
+	c.loss.drained = c.loss.drained || c.bwShort < c.loss.bwLatest
 	c.inflightShort = max(c.loss.inflightLatest, int64(beta*float64(c.inflightShort)))
 }
 
 // resetShortTerm is ResetShortTermModel.
-func (c *Controller) resetShortTerm() { c.bwShort, c.inflightShort = infinity, infinity }
+func (c *Controller) resetShortTerm() {
+	c.bwShort, c.inflightShort = infinity, infinity
+	c.loss.yielded, c.loss.drained = false, false
+}

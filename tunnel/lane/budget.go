@@ -26,7 +26,8 @@ type Budget struct {
 	accounts map[*account]struct{}
 }
 
-// NewBudget returns a budget of so many bytes; zero means 64 MiB.
+// NewBudget returns a budget of so many bytes; zero means 116 MiB: 57 MiB are what
+// two hundred streams hold that nobody reads, and half of it is for large windows.
 func NewBudget(limit int64) *Budget {
 	if limit == 0 {
 		limit = budgetSize
@@ -42,7 +43,10 @@ func (b *Budget) Used() int64 {
 }
 
 // A share is what the streams of one set occupy. It belongs to the budget.
-type share struct{ used int64 }
+type share struct {
+	used  int64
+	extra int64 // part of budget.extra
+}
 
 // An account is what one stream is charged. Its fields belong to the budget.
 type account struct {
@@ -142,44 +146,68 @@ func (b *Budget) worst(now time.Time) (worst *account) {
 	return worst
 }
 
-// grow reports whether the window of a may grow by n. Windows above the initial
-// one are granted from half of the limit, and none takes more than two thirds of
-// what is left of that: a download that is paused keeps its window, but others
-// still get one. Who has read all and was granted nothing for long makes room.
-func (b *Budget) grow(a *account, n int64, now time.Time) bool {
+// grow returns by how much the window of a grows: most, or if that is too much
+// least, or nothing. Windows above the initial one are granted from half of the
+// limit. No stream takes more than two thirds of what is left of that, so that
+// downloads that are paused with a large window leave something for others, and no
+// set more than three quarters. Who has read all and was granted nothing for long
+// makes room.
+func (b *Budget) grow(a *account, most, least int64, now time.Time) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	enough := func() bool { return a.extra+n <= (b.limit/2-b.extra+a.extra)*2/3 }
-	if a.closed || a.extra+n > b.limit/3 {
-		return false
+	if a.closed {
+		return 0
 	}
+	pool := b.limit / 2
+	fits := func(n, free, ours int64) bool { // if so much was given back, so much of it by the set of a
+		left := pool - b.extra + free + a.extra
+		return a.extra+n <= left*2/3 && a.share.extra-ours+n <= pool*3/4
+	}
+	if fits(most, 0, 0) {
+		b.widen(a, most)
+		return most
+	}
+	var idle []*account
+	var free, ours int64
 	for other := range b.accounts {
-		if enough() {
-			break
-		}
-		if other != a && other.unread.Load() == 0 && now.Sub(time.Unix(0, other.granted.Load())) > idleWindow {
-			b.extra -= other.extra
-			other.extra = 0
-			b.forget(other)
+		if other != a && other.extra > 0 && other.unread.Load() == 0 && now.Sub(time.Unix(0, other.granted.Load())) > idleWindow {
+			idle = append(idle, other)
+			free += other.extra
+			if other.share == a.share {
+				ours += other.extra
+			}
 		}
 	}
-	if !enough() {
-		return false
+	for _, n := range [...]int64{most, least} {
+		if !fits(n, free, ours) {
+			continue
+		}
+		for _, other := range idle {
+			if fits(n, 0, 0) {
+				break
+			}
+			b.widen(other, -other.extra)
+		}
+		b.widen(a, n)
+		return n
 	}
+	return 0
+}
+
+// widen records that the window of a has become larger by n.
+func (b *Budget) widen(a *account, n int64) {
 	b.extra += n
+	a.share.extra += n
 	a.extra += n
 	b.accounts[a] = struct{}{}
-	return true
+	b.forget(a)
 }
 
 // shrink takes n of the window of a back.
 func (b *Budget) shrink(a *account, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n = min(n, a.extra)
-	a.extra -= n
-	b.extra -= n
-	b.forget(a)
+	b.widen(a, -min(n, a.extra))
 }
 
 // window returns what the window of a may be.
@@ -204,6 +232,7 @@ func (b *Budget) drop(a *account) {
 	b.used -= a.held
 	a.share.used -= a.held
 	b.extra -= a.extra
+	a.share.extra -= a.extra
 	a.held, a.extra = 0, 0
 	delete(b.accounts, a)
 }

@@ -103,43 +103,46 @@ func TestBudgetTakesBlocksBack(t *testing.T) {
 }
 
 // Windows grow from half of the limit, none by more than two thirds of what is
-// left; who does not use his makes room.
+// left; who does not use his makes room, but not in vain.
 func TestBudgetGrow(t *testing.T) {
 	b := NewBudget(6000)
-	a := newAccounts(b, new(share), 3)
+	first, second := new(share), new(share)
+	a := append(newAccounts(b, first, 2), newAccounts(b, second, 2)...)
 	for _, x := range a {
 		x.granted.Store(at(0).UnixNano())
 	}
 	for _, step := range []struct {
-		who  int
-		by   int64
-		want bool
+		who               int
+		most, least, want int64
 	}{
-		{0, 2001, false}, {0, 1200, true}, {0, 801, false}, {0, 800, true}, // of 3000
-		{1, 667, false}, {1, 300, true}, {1, 300, true}, // of 1000
-		{2, 267, false}, {2, 200, true},
+		{0, 2001, 2001, 0}, {0, 9000, 1200, 1200}, {0, 801, 801, 0}, {0, 800, 1, 800}, // of 3000
+		{1, 251, 251, 0}, {1, 250, 1, 250}, // the set may have 2250
+		{2, 501, 501, 0}, {2, 501, 400, 400}, // of 750
 	} {
-		if got := b.grow(a[step.who], step.by, at(1)); got != step.want {
-			t.Errorf("stream %d grows by %d: %v, want %v", step.who, step.by, got, step.want)
+		if got := b.grow(a[step.who], step.most, step.least, at(1)); got != step.want {
+			t.Errorf("stream %d grows by %d, or %d: %d, want %d", step.who, step.most, step.least, got, step.want)
 		}
 	}
 	for _, x := range a[1:] {
 		x.granted.Store(at(1500).UnixNano())
 	}
 	a[0].received(1, at(1))
-	if b.grow(a[1], 400, at(1600)) {
-		t.Error("a stream makes room although it has unread data")
+	if got := b.grow(a[3], 700, 500, at(1600)); got != 0 {
+		t.Errorf("it grows by %d although nobody makes room", got)
 	}
 	a[0].read(1, at(1))
-	if !b.grow(a[1], 400, at(1600)) || b.window(a[0]) != initialWindow || b.window(a[1]) != initialWindow+1000 {
-		t.Error("a stream that was granted nothing for long does not make room")
+	if got := b.grow(a[3], 2000, 1700, at(1600)); got != 0 || b.window(a[0]) != initialWindow+2000 {
+		t.Errorf("it grows by %d, and a window that would not have been enough is %d", got, b.window(a[0]))
 	}
-	b.shrink(a[1], 300)
-	if b.extra != 900 {
-		t.Errorf("%d granted, want 900", b.extra)
+	if got := b.grow(a[3], 2000, 500, at(1600)); got != 500 || b.window(a[0]) != initialWindow {
+		t.Errorf("it grows by %d, and a window that was not used is %d", got, b.window(a[0]))
 	}
-	b.close(a[1])
-	if b.extra != 200 || b.grow(a[1], 1, at(1600)) {
-		t.Errorf("%d granted after the end of a stream", b.extra)
+	b.shrink(a[3], 300)
+	if b.extra != 850 || second.extra != 600 {
+		t.Errorf("%d granted, to the second set %d, want 850 and 600", b.extra, second.extra)
+	}
+	b.close(a[3])
+	if got := b.grow(a[3], 1, 1, at(1600)); got != 0 || b.extra != 650 || second.extra != 400 {
+		t.Errorf("%d granted after the end of a stream, to its set %d, %d more to it", b.extra, second.extra, got)
 	}
 }

@@ -51,13 +51,14 @@
 // # Memory
 //
 // A [Budget] bounds what unread data may occupy, in all lanes of all sets that
-// share it: one for the process. In 64 MiB two hundred stalled downloads fit.
-// Windows beyond the first 256 KiB of a stream come from half of it, a stream's
-// at most two thirds of what is left there, so that downloads that pause with
-// a large window leave something for others. When it is exceeded, the streams
-// that have pinned most for longest are reset, first in the set that occupies
-// most; a stream whose reader keeps up goes last. No reader can stall a lane: a
-// lane never waits for one.
+// share it: one for the process. In 116 MiB fit two hundred stalled downloads and
+// all large windows. Windows beyond the first 256 KiB of a stream come from half
+// of it: a stream's at most two thirds of what is left there, a set's at most
+// three quarters, so that downloads that pause with a large window leave
+// something for others. When it is exceeded, the streams that have pinned most
+// for longest are reset, first in the set that occupies most; a stream whose
+// reader keeps up goes last. No reader can stall a lane: a lane never waits for
+// one.
 //
 // A stream occupies what is unread, in blocks of 32 KiB, and nothing when all is
 // read. What is written waits in its lane, 256 KiB at most, whose writers wait.

@@ -25,8 +25,10 @@ const (
 	// shrinkTo is the time for which a window lasts that has shrunk to what its
 	// reader takes: more than most round trips.
 	shrinkTo = 400 * time.Millisecond
-	// growEvery is how often a peer may ask for a larger window.
-	growEvery = 10 * time.Millisecond
+	// growEvery is how often a peer may ask for a larger window, and refusedFor how
+	// long it waits when there was none.
+	growEvery  = 10 * time.Millisecond
+	refusedFor = 100 * time.Millisecond
 )
 
 // A flow is one stream as its link sees it: what flow control, half-close and
@@ -58,15 +60,15 @@ type flow struct {
 	unread      int64 // bytes in backlog
 	sendWindow  int64
 	sendGranted uint32 // what the peer has granted in all; may wrap
-	sendGrant   int64  // the last time: about a quarter of the window
+	little      int64  // so much of sendWindow is little: about a quarter of the window
 	toldFull    bool   // the peer knows that no more than that is left
 	recvWindow  int64  // what the peer may still send
 	window      int64  // what recvWindow and unread should add up to
 	maxWindow   int64
 	short       bool      // the peer has, or soon would have, to wait for window
-	granted     uint32    // in all, beyond initialWindow; may wrap
-	askedAt     time.Time // for a larger window
-	grownAt     uint32    // granted, with the last growth
+	granted     int64     // in all, beyond initialWindow
+	askAt       time.Time // before that, asking for a larger window is in vain
+	grownAt     int64     // granted, with the last growth
 	renewedAt   time.Time
 	taken       int64 // read since
 	synAt       int64 // position of the SYN in the outgoing bytes
@@ -82,7 +84,7 @@ func newFlow(l *link, id uint32, dialed bool, share *share) *flow {
 		writable:   make(chan struct{}, 1),
 		over:       make(chan struct{}),
 		sendWindow: initialWindow,
-		sendGrant:  initialWindow / grantAt,
+		little:     initialWindow / grantAt,
 		recvWindow: initialWindow,
 		window:     initialWindow,
 		maxWindow:  mixedWindow,
@@ -193,11 +195,10 @@ func (f *flow) renew(now time.Time) {
 	switch {
 	case grows:
 		f.short = false
-		for _, times := range [...]int64{4, 2} { // faster than congestion control
-			if more := min(times*f.window, f.maxWindow) - f.window; l.budget.grow(&f.account, more, now) {
-				f.window += more
-				break
-			}
+		more := min(4*f.window, f.maxWindow) - f.window // faster than congestion control
+		more = l.budget.grow(&f.account, more, min(f.window, more), now)
+		if f.window += more; more == 0 {
+			f.askAt = now.Add(refusedFor)
 		}
 	case f.unread > f.window/2:
 		took := now.Sub(f.renewedAt)
@@ -213,7 +214,7 @@ func (f *flow) renew(now time.Time) {
 	}
 	f.account.granted.Store(now.UnixNano())
 	f.recvWindow += grant
-	f.granted += uint32(grant)
+	f.granted += grant
 	if grows {
 		f.grownAt = f.granted
 	}
@@ -221,12 +222,14 @@ func (f *flow) renew(now time.Time) {
 }
 
 // full is called when the peer writes and has little left of the window. of is
-// how much it was granted in all, as it says.
+// how much it was granted in all, as it says: modulo 2^32.
 func (f *flow) full(of uint32) {
 	now := time.Now()
-	// It has had what the window has grown by, and does not ask all the time.
-	if int32(of-f.grownAt) >= 0 && int32(f.granted-of) >= 0 && now.Sub(f.askedAt) >= growEvery {
-		f.askedAt = now
+	behind := int64(uint32(f.granted) - of) // granted, but not known to it then
+	// It has had what the window has grown by, has used it but for what waits in its
+	// lane, and does not ask all the time.
+	if behind <= f.recvWindow && f.granted-behind >= f.grownAt && f.recvWindow-behind <= f.window/2+2*outLimit && !now.Before(f.askAt) {
+		f.askAt = now.Add(growEvery)
 		f.short = true
 		f.renew(now)
 	}
@@ -258,7 +261,7 @@ func (f *flow) reserve(giveUp <-chan struct{}, want int, until *deadline) (int, 
 			n = l.out.take(f, min(want, int(f.sendWindow), l.set.turns.frame()))
 			f.sendWindow -= int64(n)
 		}
-		if err == nil && f.sendWindow <= f.sendGrant && !f.toldFull {
+		if err == nil && f.sendWindow <= f.little && !f.toldFull {
 			f.toldFull = true
 			l.out.urgent(f, frame{kind: kindWindow, flags: flagFull, id: f.id, length: f.sendGranted})
 		}
@@ -287,7 +290,9 @@ func (f *flow) allow(n uint32) bool {
 	if n > 0 {
 		f.sendWindow += int64(n)
 		f.sendGranted += n
-		f.sendGrant = int64(n)
+		// The window itself is not known here. A grant is a quarter of it, but for one
+		// that makes it larger.
+		f.little = min(int64(n), f.sendWindow/3)
 		f.toldFull = false
 		notify(f.writable)
 	}

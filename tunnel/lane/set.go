@@ -17,7 +17,7 @@ import (
 const (
 	poolSize     = 4                // mixed lanes
 	headerIn     = 10 * time.Second // to wait for the header of a stream
-	budgetSize   = 64 << 20         // default
+	budgetSize   = 116 << 20        // default: see NewBudget
 	streamsLimit = 1024             // default, each way
 	dialTries    = 3                // a lane may end just when it was chosen
 )

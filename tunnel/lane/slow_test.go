@@ -110,20 +110,25 @@ func TestWindowGrows(t *testing.T) {
 	})
 }
 
-// One download fills a path that is long and fast.
+// One download fills a path that is long and fast, with a window that is not much
+// larger than it takes: what it has, others cannot have.
 func TestOneStreamFillsThePath(t *testing.T) {
 	for _, path := range []struct {
 		mbit  float64
 		rtt   time.Duration
 		least float64 // share of the rate
+		most  int64   // window
 	}{
-		{20, 50 * time.Millisecond, 0.99},
-		{200, 200 * time.Millisecond, 0.98},
-		{1000, 100 * time.Millisecond, 0.98},
+		{10, 20 * time.Millisecond, 0.99, 1 << 20},
+		{20, 50 * time.Millisecond, 0.99, 1 << 20},
+		{200, 50 * time.Millisecond, 0.98, 16 << 20},
+		{200, 200 * time.Millisecond, 0.98, 32 << 20},
+		{1000, 100 * time.Millisecond, 0.98, 32 << 20},
 	} {
 		bubble(t, func(t *testing.T) {
 			rate := path.mbit * 1e6 / 8
-			w, end := narrowWorld(rate, path.rtt/2, serveNarrow)
+			budget := lane.NewBudget(0)
+			w, end := narrowWorld(rate, path.rtt/2, serveNarrow, func(here *lane.Config) { here.Budget = budget })
 			defer end()
 			s, err := w.here.Dial(t.Context(), lane.Header{Service: "bulk"})
 			if err != nil {
@@ -140,7 +145,12 @@ func TestOneStreamFillsThePath(t *testing.T) {
 			before := got.Load()
 			time.Sleep(grown)
 			share := float64(got.Load()-before) / grown.Seconds() / rate
-			t.Logf("%v Mbit/s, %v: %.1f %% of it, in the first 3 s %.1f %%", path.mbit, path.rtt, 100*share, 100*float64(before)/grown.Seconds()/rate)
+			window := 256<<10 + budget.Extra()
+			t.Logf("%v Mbit/s, %v: %.1f %% of it, in the first 3 s %.1f %%, window %d KiB", path.mbit, path.rtt, 100*share,
+				100*float64(before)/grown.Seconds()/rate, window>>10)
+			if window > path.most {
+				t.Errorf("%v Mbit/s, %v: the window is %d KiB, want at most %d", path.mbit, path.rtt, window>>10, path.most>>10)
+			}
 			if share < path.least {
 				t.Errorf("%v Mbit/s, %v: one stream gets %.1f %%", path.mbit, path.rtt, 100*share)
 			}
