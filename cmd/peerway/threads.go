@@ -22,7 +22,7 @@ type governor struct {
 // A load is what a governor knows of an interval.
 type load struct {
 	busy  float64 // cores that the process has used
-	spare float64 // cores that nobody has used
+	spare float64 // cores that nobody has used; 0 if that was not measured
 	late  float64 // share of the goroutines that had to wait for a thread for a millisecond
 }
 
@@ -37,9 +37,12 @@ const (
 	governIdle  = time.Second
 )
 
+// full reports whether the threads are as good as used up.
+func (g *governor) full(busy float64) bool { return busy > busyMost*float64(g.threads) }
+
 // next returns how many threads there should be after an interval with that load.
 func (g *governor) next(l load) int {
-	starved := l.late > lateMost || l.busy > busyMost*float64(g.threads) && l.spare > spareCore
+	starved := l.late > lateMost || g.full(l.busy) && l.spare > spareCore
 	calm := g.threads > 1 && l.late < lateMost/2 && l.busy < busyLeast*float64(g.threads-1)
 	switch {
 	case starved:
@@ -55,8 +58,8 @@ func (g *governor) next(l load) int {
 }
 
 // govern sets the number of threads until ctx is done or stop is called, which
-// restores it. It leaves it alone where the load cannot be measured, or if the
-// environment variable GOMAXPROCS says how many.
+// leaves it to the runtime again. It does nothing where the load cannot be measured,
+// or if the environment variable GOMAXPROCS says how many.
 func govern(ctx context.Context) (stop func()) {
 	g := governor{threads: 1, most: runtime.GOMAXPROCS(0)}
 	m := newMeter()
@@ -66,7 +69,7 @@ func govern(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() {
-		defer runtime.GOMAXPROCS(g.most)
+		defer runtime.SetDefaultGOMAXPROCS()
 		runtime.GOMAXPROCS(g.threads)
 		timer := time.NewTimer(governEvery)
 		defer timer.Stop()
@@ -76,11 +79,17 @@ func govern(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			}
-			l := m.load()
-			if n := g.next(l); n != runtime.GOMAXPROCS(0) {
-				runtime.GOMAXPROCS(n)
+			l, ok := m.load(g.full)
+			before := g.threads
+			if ok && g.next(l) != before {
+				if g.threads > before { // the machine, or the share of it, may have changed
+					runtime.SetDefaultGOMAXPROCS()
+					g.most = runtime.GOMAXPROCS(0)
+					g.threads = min(g.threads, g.most)
+				}
+				runtime.GOMAXPROCS(g.threads)
 			}
-			if l.busy < 0.1 {
+			if ok && l.busy < 0.1 {
 				timer.Reset(governIdle)
 			} else {
 				timer.Reset(governEvery)
@@ -99,29 +108,33 @@ type waiting struct {
 	before []uint64 // counts of the buckets
 }
 
-// late returns which share has waited for a millisecond since the last call.
+// late returns which share has waited for a millisecond.
 func (w *waiting) late() float64 {
 	w.sample[0].Name = "/sched/latencies:seconds"
 	metrics.Read(w.sample[:])
 	if w.sample[0].Value.Kind() != metrics.KindFloat64Histogram {
 		return 0
 	}
-	h := w.sample[0].Value.Float64Histogram()
+	return w.since(w.sample[0].Value.Float64Histogram())
+}
+
+// since returns the share of those that h counts and did not at the last answer; 0
+// as long as those are few: the runtime counts one in eight.
+func (w *waiting) since(h *metrics.Float64Histogram) float64 {
+	const enough = 100
 	if len(w.before) != len(h.Counts) {
 		w.before = make([]uint64, len(h.Counts))
 	}
 	var late, all uint64
 	for i, count := range h.Counts {
-		n := count - w.before[i]
-		w.before[i] = count
-		all += n
+		all += count - w.before[i]
 		if h.Buckets[i] >= time.Millisecond.Seconds() {
-			late += n
+			late += count - w.before[i]
 		}
 	}
-	const enough = 100 // to speak of a share
 	if all < enough {
 		return 0
 	}
+	copy(w.before, h.Counts)
 	return float64(late) / float64(all)
 }

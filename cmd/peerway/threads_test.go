@@ -2,11 +2,12 @@ package main
 
 import (
 	"runtime"
+	"runtime/metrics"
 	"testing"
 	"time"
 )
 
-// A process that could use more threads gets them at once, and gives them back one
+// A process that could use more threads gets twice as many, and gives them back one
 // by one, when it would long have done with less.
 func TestGovernor(t *testing.T) {
 	const most = 6
@@ -47,7 +48,7 @@ func TestGovernor(t *testing.T) {
 	}
 }
 
-// While it governs there is one thread; when it stops, as many as before.
+// While it governs there is one thread at first; when it stops, as many as before.
 func TestGovern(t *testing.T) {
 	m := newMeter()
 	before := runtime.GOMAXPROCS(0)
@@ -74,19 +75,24 @@ func TestGovern(t *testing.T) {
 	stop()
 }
 
-func TestMeter(t *testing.T) {
-	m := newMeter()
-	if m == nil {
-		t.Skip("the load is not measured here")
-	}
-	for x := 1; ; x++ { // until the processor time shows
-		if x%1e6 == 0 {
-			if l := m.load(); l.busy > 0.05 {
-				if l.busy > float64(2*runtime.NumCPU()) || l.spare < 0 || l.late < 0 || l.late > 1 {
-					t.Errorf("load %+v", l)
-				}
-				return
-			}
+// Goroutines count as late when they have waited for a millisecond, once there are
+// enough of them to speak of a share; until then they add up.
+func TestLate(t *testing.T) {
+	buckets := []float64{0, 0.0005, 0.001, 0.01, 1}
+	w := waiting{}
+	for i, step := range []struct {
+		counts []uint64
+		want   float64
+	}{
+		{[]uint64{1000, 0, 0, 0}, 0},
+		{[]uint64{1060, 0, 30, 0}, 0},
+		{[]uint64{1060, 0, 30, 0}, 0},
+		{[]uint64{1060, 50, 30, 20}, 50. / 160},
+		{[]uint64{1160, 50, 30, 20}, 0},
+		{[]uint64{1160, 50, 30, 220}, 1},
+	} {
+		if got := w.since(&metrics.Float64Histogram{Counts: step.counts, Buckets: buckets}); got != step.want {
+			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
 }
