@@ -51,8 +51,9 @@ type network struct {
 
 	waiting  []parcel // the first is in service
 	occupied int64    // bytes in waiting
-	tokens   float64  // bytes, of the policer
-	filled   Time     // when tokens was right
+	codel    codel
+	tokens   float64 // bytes, of the policer
+	filled   Time    // when tokens was right
 	waits    []wait
 	dropped  int // packets that found no room
 }
@@ -72,6 +73,7 @@ type path struct {
 	reorderBy Time
 	clump     Time  // acknowledgements are let through only at multiples of it
 	bucket    int64 // bytes; if set, a policer of rate with such a bucket, and no queue
+	managed   bool  // the queue is kept short by CoDel
 }
 
 // bdp returns the bandwidth-delay product, bytes.
@@ -228,6 +230,9 @@ func (n *network) handle(signal, int64) {
 	n.waits = append(n.waits, wait{n.now, n.now - p.entered - n.transmission(p.size)})
 	if !n.chance(n.lossAfter) {
 		n.deliver(p.flow, p.number)
+	}
+	if n.managed {
+		n.manage()
 	}
 	if len(n.waiting) > 0 {
 		n.serve()

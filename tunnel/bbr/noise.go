@@ -61,7 +61,7 @@ func (c *Controller) learn(now Time, rtt time.Duration, lost, delivered int64) {
 // for 25 ms.
 func (c *Controller) seeQueue(now Time) {
 	n, r, empty := &c.noise, &c.rounds, c.typicalRTT()
-	if r.prompts >= minPrompts && r.prompt/time.Duration(r.prompts) > empty+empty*2/5+2*time.Millisecond+c.lasting(2) {
+	if r.prompts >= minPrompts && r.prompt/time.Duration(r.prompts) > empty+empty*2/5+2*time.Millisecond+c.slow(2) {
 		n.deep, n.deepAt = true, now
 	} else if now > n.deepAt+deepFor {
 		n.deep = false
@@ -77,13 +77,14 @@ func (c *Controller) calm() bool {
 // shortQueue reports whether a round trip of rtt has met hardly any queue.
 func (c *Controller) shortQueue(rtt time.Duration) bool {
 	empty := c.typicalRTT()
-	return rtt <= empty+empty/4+time.Millisecond+c.lasting(2)
+	return rtt <= empty+empty/4+time.Millisecond+c.slow(2)
 }
 
-// lasting returns how long the path takes for so many packets, of which some are
-// always on their way into it.
-func (c *Controller) lasting(packets int64) time.Duration {
-	if c.bw == 0 {
+// slow returns how long the path takes for so many packets, if the smallest window
+// is more than it holds: then some always wait, and that is no queue. Else a flow
+// does not know it: others may share the path.
+func (c *Controller) slow(packets int64) time.Duration {
+	if c.bw == 0 || c.bdp(1) >= c.minWindow() {
 		return 0
 	}
 	return seconds(float64(packets*c.smss) / float64(c.bw))
