@@ -2,6 +2,7 @@ package lane_test
 
 import (
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -51,7 +52,7 @@ func newLine(rate float64, delay time.Duration) *line {
 // linePair returns a byte stream over two lines.
 func linePair(there, back *line) (a, b *lineEnd) {
 	x, y := newHalf(), newHalf()
-	x.limit, y.limit = 1<<40, 1<<40
+	x.limit, y.limit = math.MaxInt, math.MaxInt
 	a = &lineEnd{memConn: &memConn{in: x, out: newHalf()}, out: there, to: y}
 	b = &lineEnd{memConn: &memConn{in: y, out: newHalf()}, out: back, to: x}
 	return a, b
