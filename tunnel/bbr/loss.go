@@ -176,7 +176,7 @@ func (c *Controller) updateCongestion() {
 func (c *Controller) innocent(lost, delivered int64) bool {
 	l := &c.loss
 	return c.noise.deep && l.samples > 0 && c.shortQueue(l.rtt/time.Duration(l.samples)) &&
-		float64(lost) <= maxNoise*float64(lost+delivered)
+		float64(lost) <= byChance(maxNoise, lost+delivered, c.smss)*float64(lost+delivered)
 }
 
 // arrivesLess reports whether less than share of the bandwidth of the model arrives,

@@ -55,25 +55,30 @@ func TestBoundsOnlyFall(t *testing.T) {
 // been long and is not beyond all noise.
 func TestInnocentLoss(t *testing.T) {
 	for _, c := range []struct {
-		deep  bool
-		rtt   time.Duration // while it was lost
-		share float64
-		want  bool
+		deep    bool
+		rtt     time.Duration // while it was lost
+		share   float64
+		packets int64
+		want    bool
 	}{
-		{true, 45 * ms, 0.1, true},
-		{true, 45 * ms, 0.2, true},
-		{true, 45 * ms, 0.21, false},
-		{true, 60 * ms, 0.1, false},
-		{false, 45 * ms, 0.1, false},
-		{true, 0, 0.1, false}, // nothing has arrived
+		{true, 45 * ms, 0.1, 1000, true},
+		{true, 45 * ms, 0.2, 1000, true},
+		{true, 45 * ms, 0.22, 1000, true},
+		{true, 45 * ms, 0.23, 1000, false}, // two deviations beyond
+		{true, 45 * ms, 0.4, 15, true},
+		{true, 45 * ms, 0.42, 15, false},
+		{true, 60 * ms, 0.1, 1000, false},
+		{false, 45 * ms, 0.1, 1000, false},
+		{true, 0, 0.1, 1000, false}, // nothing has arrived
 	} {
 		x := New(Config{PacketSize: packetSize, RTT: 40 * ms}, 0)
 		x.minRTT, x.noise.deep = newShortest(40*ms, 0), c.deep
 		if c.rtt > 0 {
 			x.loss.rtt, x.loss.samples = 10*c.rtt, 10
 		}
-		lost := int64(c.share * 1e6)
-		if got := x.innocent(lost, 1e6-lost); got != c.want {
+		volume := c.packets * packetSize
+		lost := int64(c.share * float64(volume))
+		if got := x.innocent(lost, volume-lost); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

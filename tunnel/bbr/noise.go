@@ -106,11 +106,16 @@ func (n *noise) share() float64 {
 }
 
 // tolerated returns the share of volume bytes that may be lost before it is
-// too much: noise, the threshold, and what chance adds among few packets.
+// too much: noise, as much as chance makes of it, and the threshold.
 func (n *noise) tolerated(volume, smss int64) float64 {
-	p := n.share()
+	return byChance(n.share(), volume, smss) + lossThreshold
+}
+
+// byChance returns what share of volume bytes a path may lose that loses share p
+// of many.
+func byChance(p float64, volume, smss int64) float64 {
 	packets := max(float64(volume)/float64(smss), 1)
-	return p + lossThreshold + 2*math.Sqrt(p*(1-p)/packets)
+	return p + 2*math.Sqrt(p*(1-p)/packets)
 }
 
 // excessive reports whether lost of volume bytes are too much.

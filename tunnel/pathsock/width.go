@@ -44,19 +44,21 @@ type width struct {
 	firstAt    time.Duration // the first of those
 	sentAt     time.Duration // the last of those
 	answeredAt time.Duration
+	rtt        time.Duration // at most so long did the last answer take
 }
 
 const (
-	askEvery     = 50 * time.Millisecond // while narrow, for askOften probes; and when wide is in doubt
+	askEvery     = 50 * time.Millisecond // while narrow, for askOften probes; and when wide is in doubt, with a round trip and a quarter
 	askOften     = 10
 	askSeldom    = 5 * time.Second
 	confirmEvery = 500 * time.Millisecond // while wide
 
-	// A wide path is narrow after two probes without an answer, or after one
-	// when packets have become so rare that a second was not sent: QUIC slows
-	// down when nothing arrives. To be wrong costs little.
+	// A wide path is narrow after two probes without an answer for two round trips
+	// and this, or after one when packets have become so rare that a second was not
+	// sent: QUIC slows down when nothing arrives. To be wrong costs little.
 	narrowAfter     = 300 * time.Millisecond
 	narrowAfterRare = 700 * time.Millisecond
+	maxRTT          = time.Second // that is taken into account
 )
 
 func newWidth(path netip.AddrPort) *width {
@@ -70,12 +72,15 @@ func newWidth(path netip.AddrPort) *width {
 func (w *width) look(now time.Duration) (wide bool, probe uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	silence := now - w.firstAt
+	silence := now - w.firstAt - 2*w.rtt
 	if w.wide && (w.sent > 1 && silence > narrowAfter || w.sent > 0 && silence > narrowAfterRare) {
 		w.wide, w.sent = false, 0
 	}
 	every := askEvery
-	if !w.wide && w.sent >= askOften {
+	switch {
+	case w.wide:
+		every += w.rtt + w.rtt/4
+	case w.sent >= askOften:
 		every = askSeldom
 	}
 	if w.sent > 0 && now-w.sentAt < every || w.wide && now-w.answeredAt < confirmEvery {
@@ -94,6 +99,9 @@ func (w *width) answered(from netip.AddrPort, nonce uint64, now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if from == w.path && nonce == w.nonce {
+		if w.sent > 0 { // else it answers a probe that was repeated
+			w.rtt = min(now-w.firstAt, maxRTT)
+		}
 		w.wide, w.sent, w.answeredAt = true, 0, now
 	}
 }

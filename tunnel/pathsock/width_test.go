@@ -46,17 +46,31 @@ func TestWidth(t *testing.T) {
 	look(7000*ms, false)
 	w.answered(somePath, w.nonce, 7000*ms)
 	look(7001*ms, true)
+	look(7510*ms, true)
+	w.answered(somePath, w.nonce, 7510*ms) // at once
 
 	asked = 0 // a path that stops answering is narrow again
-	for now := 7010 * ms; now <= 7800*ms; now += 10 * ms {
+	for now := 7520 * ms; now <= 8310*ms; now += 10 * ms {
 		look(now, true)
 	}
 	wantAsked(7) // after half a second, then often
-	look(7810*ms, false)
+	look(8320*ms, false)
 
-	w.answered(somePath, w.nonce, 8000*ms) // the same with rare packets
-	look(8600*ms, true)
-	look(9400*ms, false)
+	w.answered(somePath, w.nonce, 8350*ms)
+	look(8850*ms, true)
+	w.answered(somePath, w.nonce, 9050*ms) // a round trip of 200 ms
+	asked = 0
+	for now := 9060 * ms; now <= 10250*ms; now += 10 * ms {
+		look(now, true)
+	}
+	wantAsked(3) // after half a second, then each 300 ms
+	look(10260*ms, false)
+
+	w.answered(somePath, w.nonce, 10300*ms) // the same with rare packets
+	look(10900*ms, true)
+	w.answered(somePath, w.nonce, 10900*ms)
+	look(11500*ms, true)
+	look(12300*ms, false)
 
 	w.answered(somePath, w.nonce, 20000*ms) // an idle path stays what it was
 	look(60*time.Minute, true)
