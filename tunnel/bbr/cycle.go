@@ -35,6 +35,7 @@ type cycle struct {
 const (
 	headroom    = 0.15 // Headroom
 	probeRounds = 63   // at most, from one probe to the next
+	calmRounds  = 8    // at least, unless the time is over: Reno would have others, but noise is learned in them
 )
 
 // startDown is StartProbeBW_DOWN (section 5.3.3.9).
@@ -104,7 +105,7 @@ func (c *Controller) updateCycle(now Time) {
 // as Reno would.
 func (c *Controller) timeToProbe(now Time) bool {
 	return now > c.cycle.began+c.cycle.wait ||
-		c.cycle.rounds >= min(c.targetInflight()/c.smss, probeRounds)
+		c.cycle.rounds >= min(max(c.targetInflight()/c.smss, calmRounds), probeRounds)
 }
 
 // timeToCruise is IsTimeToCruise.
