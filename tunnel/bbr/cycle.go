@@ -82,6 +82,7 @@ func (c *Controller) updateCycle(now Time) {
 			c.startRefill()
 		} else if c.timeToCruise() {
 			c.phase = cruise
+			c.rounds.typical.settle()
 			c.loss.crowds, c.loss.calmAt = 0, now
 		}
 	case cruise:

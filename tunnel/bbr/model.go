@@ -128,6 +128,15 @@ func (s *shortest) update(now Time, rtt time.Duration) (expired bool) {
 type typical struct {
 	previous, current time.Duration // of two spans of time; 0: none
 	since             Time          // when the current one began
+	begun             bool          // there was one
+	hasty             bool          // the current one is the first of all, of a single packet
+}
+
+// settle forgets what one packet alone has said, now that the queue is short.
+func (t *typical) settle() {
+	if t.hasty {
+		*t = typical{since: t.since, begun: true}
+	}
 }
 
 func (t *typical) update(now Time, mean time.Duration) {
@@ -135,7 +144,7 @@ func (t *typical) update(now Time, mean time.Duration) {
 		t.previous, t.current, t.since = t.current, 0, now
 	}
 	if t.current == 0 || mean < t.current {
-		t.current = mean
+		t.current, t.hasty, t.begun = mean, !t.begun, true
 	}
 }
 

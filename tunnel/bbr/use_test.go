@@ -139,20 +139,22 @@ func TestNoise(t *testing.T) {
 					p := c.path
 					p.rate, p.rtt = rate*mbit, rtt*ms
 					p = p.buffered(2)
-					parallel(t, fmt.Sprintf("%s/%v", c.name, p), func(t *testing.T) {
-						n := newNetwork(7, p)
-						f := n.ours()
-						f.late = c.late
-						f.start(0)
-						n.run(15 * second)
-						share := f.goodput(3*second, 15*second) / float64(p.rate)
-						waited := n.waited(3*second, 15*second, 0.5, 0.95)
-						figures.add(share, "%s, %v: %.3f of the link, queued %v, p95 %v, dropped %d, lost %d", c.name, p, share,
-							waited[0].Round(ms/10), waited[1].Round(ms/10), n.dropped, f.lostPackets)
-						if share < want {
-							t.Errorf("used %.3f of the link, want %.2f", share, want)
-						}
-					})
+					for _, seed := range []uint64{7, 8} { // with 8 and most jitter, the first packet comes early
+						parallel(t, fmt.Sprintf("%s/%v/%d", c.name, p, seed), func(t *testing.T) {
+							n := newNetwork(seed, p)
+							f := n.ours()
+							f.late = c.late
+							f.start(0)
+							n.run(15 * second)
+							share := f.goodput(3*second, 15*second) / float64(p.rate)
+							waited := n.waited(3*second, 15*second, 0.5, 0.95)
+							figures.add(share, "%s, %v: %.3f of the link, queued %v, p95 %v, dropped %d, lost %d", c.name, p, share,
+								waited[0].Round(ms/10), waited[1].Round(ms/10), n.dropped, f.lostPackets)
+							if share < want {
+								t.Errorf("used %.3f of the link, want %.2f", share, want)
+							}
+						})
+					}
 				}
 			}
 		}
