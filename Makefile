@@ -9,15 +9,16 @@ WAN    ?= all
 
 SYSTEMS = linux/amd64 linux/arm64 linux/arm darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help build demo test lint bench bench-wan soak cross clean tools
+.PHONY: help build demo test race lint bench bench-wan soak cross clean tools
 
 help:
 	@echo "make build   the binary, into ./peerway"
 	@echo "make demo    everything on this machine, with a built-in camera and web site"
 	@echo "make test    vet, format check and all tests; as root on Debian it installs what they need"
+	@echo "make race    all tests with the race detector, ten minutes"
 	@echo "make lint    vet, format check, checksums of the modules, and the rules of STYLE.md"
 	@echo "make bench   measure the whole path and print a table (root, Linux)"
-	@echo "make bench-wan  the same on slow, long and lossy lines, beside kernel TCP: half an hour; WAN=quick 4 minutes;"
+	@echo "make bench-wan  the same on slow, long and lossy lines, beside kernel TCP: 35 minutes; WAN=quick 4 minutes;"
 	@echo "             WAN=live, WAN=cost, WAN='rate=200 rtt=50 loss=0,1' and the like are parts (integration/wan_linux_test.go)"
 	@echo "make soak    open and close 10,000 clients, then look for what they left"
 	@echo "make cross   build and vet for every system"
@@ -34,6 +35,9 @@ test: tools
 	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+race: tools
+	$(GO) test -race -timeout 30m ./...
 
 tools:
 	@bash integration/testdata/tools

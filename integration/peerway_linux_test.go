@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,8 +26,19 @@ func TestMain(m *testing.M) {
 }
 
 // shared is the folder of what all tests use and none writes to: the binary and
-// the large file. It is made on first use and removed with removeShared.
-var shared = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "peerway-test-") })
+// the large file. It is made on first use and removed with removeShared, or by the
+// next run if this one is cut off.
+var shared = sync.OnceValues(func() (string, error) {
+	const prefix = "peerway-test-"
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*-*"))
+	for _, dir := range left {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			os.RemoveAll(dir)
+		}
+	}
+	return os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
+})
 
 func removeShared() {
 	if dir, err := shared(); err == nil {

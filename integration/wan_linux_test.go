@@ -17,11 +17,11 @@ import (
 )
 
 var wanFlag = flag.String("wan", "", `what the benchmarks of a wide area network measure; empty skips them
-  all     everything, half an hour
+  all     everything, 35 minutes
   quick   eight cells of the table
   live    live video beside a download
   cost    processor time and allocations
-or, of the table, the cells with the values given, as in "rate=50,200 rtt=50 loss=0,1"; also
+or, of the table, the cells with the values given, as in "rate=50,200 rtt=50 loss=0,1"; with any of these
   queue=0.25      of the wire, in products of rate and round trip, instead of the larger of 1 and 64 KiB
   ways=peerway    of peerway, bbr and cubic
   rounds=3        the median of so many
@@ -68,7 +68,7 @@ func planWAN(text string) (wanPlan, error) {
 		"queue": {0}, "rounds": {1}, "seconds": {0},
 	}
 	plan := wanPlan{ways: []string{"peerway", "bbr", "cubic"}}
-	table := false
+	table, quick := false, false
 	for word := range strings.FieldsSeq(text) {
 		name, list, _ := strings.Cut(word, "=")
 		switch values := strings.Split(list, ","); {
@@ -79,7 +79,7 @@ func planWAN(text string) (wanPlan, error) {
 		case word == "cost":
 			plan.cost = true
 		case word == "quick":
-			plan.cells = quickCells()
+			quick = true
 		case name == "ways":
 			for _, way := range values {
 				if !slices.Contains(plan.ways, way) {
@@ -97,13 +97,21 @@ func planWAN(text string) (wanPlan, error) {
 				if err != nil {
 					return plan, fmt.Errorf("-wan: %q: %w", word, err)
 				}
+				if number < 0 || number == 0 && (name == "rate" || name == "rtt") {
+					return plan, fmt.Errorf("-wan: %q: no link is like that", word)
+				}
 				numbers[name] = append(numbers[name], number)
 			}
 		}
 	}
 	plan.queue, plan.rounds = numbers["queue"][0], max(1, int(numbers["rounds"][0]))
 	plan.measure = time.Duration(numbers["seconds"][0] * float64(time.Second))
-	if table && plan.cells == nil {
+	switch {
+	case quick && table:
+		return plan, fmt.Errorf("-wan: %q: quick has cells of its own", text)
+	case quick:
+		plan.cells = quickCells()
+	case table || !plan.live && !plan.cost && strings.TrimSpace(text) != "":
 		for _, rate := range numbers["rate"] {
 			for _, rtt := range numbers["rtt"] {
 				for _, loss := range numbers["loss"] {

@@ -128,13 +128,14 @@ func (c countTo) Write(p []byte) (int, error) {
 func TestWANPlan(t *testing.T) {
 	for text, cells := range map[string]int{
 		"": 0, "live": 0, "queue=0.5 live": 0, "quick": 8, "all": 60, "rate=50": 15, "rate=50,200 rtt=50 loss=0,1 ways=bbr": 4,
+		"seconds=2": 60, "quick seconds=2": 8,
 	} {
 		plan, err := planWAN(text)
 		if err != nil || len(plan.cells) != cells {
 			t.Errorf("%q: %d cells, want %d; %v", text, len(plan.cells), cells, err)
 		}
 	}
-	for _, text := range []string{"fast", "rate", "rate=x", "ways"} {
+	for _, text := range []string{"fast", "rate", "rate=x", "ways", "rate=0", "rtt=0", "loss=-1", "quick rate=1"} {
 		if plan, err := planWAN(text); err == nil {
 			t.Errorf("%q: %+v, want an error", text, plan)
 		}

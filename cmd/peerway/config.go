@@ -34,9 +34,17 @@ type config struct {
 }
 
 // listen is where a gateway listens. Each address takes HTTP and RTSP.
-type listen struct{ http, rtsp string }
+type listen struct {
+	http, rtsp string
+	settings   string // that choose them
+}
 
-func defaultListen() listen { return listen{http: "127.0.0.1:7480", rtsp: "127.0.0.1:8554"} }
+// instead tells a person what to do about an address that cannot be used.
+func (at *listen) instead() string { return "choose another address with " + at.settings }
+
+func defaultListen() listen {
+	return listen{http: "127.0.0.1:7480", rtsp: "127.0.0.1:8554", settings: "--http and --rtsp"}
+}
 
 // readConfig reads the file at path. Its error lists every mistake with file and
 // line, and repeats no URL: they hold passwords.
@@ -146,18 +154,19 @@ func (r *reader) service(key, value *yaml.Node) {
 
 func (r *reader) gateway(n *yaml.Node) {
 	at := defaultListen()
+	at.settings = "http and rtsp under gateway, in the configuration file"
 	r.config.gateway = &at
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return // "gateway:" alone means the defaults
 	}
-	address := func(to *string) func(_, v *yaml.Node) {
+	address := func(to *string, usual int) func(_, v *yaml.Node) {
 		return func(_, v *yaml.Node) {
 			if r.text(v, to) {
-				r.check(v, checkAddress(*to))
+				r.check(v, checkAddress(*to, usual))
 			}
 		}
 	}
-	r.keys(n, map[string]func(_, v *yaml.Node){"http": address(&at.http), "rtsp": address(&at.rtsp)})
+	r.keys(n, map[string]func(_, v *yaml.Node){"http": address(&at.http, 7480), "rtsp": address(&at.rtsp, 8554)})
 }
 
 // keys calls, for each key of the mapping n, what known has for it.

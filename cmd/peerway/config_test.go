@@ -24,7 +24,7 @@ gateway:
 	if len(mistakes) > 0 {
 		t.Fatalf("mistakes: %v", mistakes)
 	}
-	if c.name != "home" || c.signal != url || *c.gateway != (listen{http: "127.0.0.1:7480", rtsp: "[::1]:554"}) {
+	if c.name != "home" || c.signal != url || c.gateway.http != "127.0.0.1:7480" || c.gateway.rtsp != "[::1]:554" {
 		t.Errorf("config = %+v", c)
 	}
 	want := []signal.Service{{Name: "cam", Scheme: "rtsp"}, {Name: "web", Scheme: "https"}}
@@ -32,7 +32,7 @@ gateway:
 		t.Errorf("services = %v, want %v", got, want)
 	}
 	for _, text := range []string{"gateway:\n", "gateway: {}\n"} {
-		if c, mistakes := parseConfig([]byte(text)); len(mistakes) > 0 || *c.gateway != defaultListen() {
+		if c, mistakes := parseConfig([]byte(text)); len(mistakes) > 0 || c.gateway.http != defaultListen().http || c.gateway.rtsp != defaultListen().rtsp {
 			t.Errorf("%q = %+v, %v", text, c, mistakes)
 		}
 	}

@@ -59,7 +59,9 @@ func (at *listen) flags(cmd *cobra.Command) {
 }
 
 // check reports what is wrong with the addresses.
-func (at *listen) check() error { return errors.Join(checkAddress(at.http), checkAddress(at.rtsp)) }
+func (at *listen) check() error {
+	return errors.Join(checkAddress(at.http, 7480), checkAddress(at.rtsp, 8554))
+}
 
 // open reports whether the addresses can be listened on now.
 func (at *listen) open() error {
@@ -69,7 +71,7 @@ func (at *listen) open() error {
 		}
 		ln, err := net.Listen("tcp", address)
 		if err != nil {
-			return explainListen(err, otherAddress)
+			return explainListen(err, at.instead())
 		}
 		ln.Close()
 	}
@@ -183,7 +185,7 @@ func explainPair(code signal.Code, paired bool, err error) error {
 	case client.CodeUsed:
 		return fail(exitNotAllowed, "this code was used before%s", fresh)
 	case client.CodeExpired:
-		return fail(exitNotAllowed, "this code is too old%s", fresh)
+		return fail(exitNotAllowed, "this code is too old, or the peerway expose that made it has ended%s", fresh)
 	case client.TryLater:
 		return fail(exitNotAllowed, "too many wrong codes came from here: try again in %v", refused.RetryAfter.Round(time.Second))
 	}

@@ -40,6 +40,8 @@ type gateway struct {
 	known  map[string]bool // URLs that were told
 	fading map[string]bool // peers that left the server while their tunnel is up
 	wake   chan struct{}   // something was added to fading
+
+	instead string // of an address that is in use: what to do
 }
 
 // newGateway returns a gateway that listens at addresses. It acquires nothing.
@@ -47,6 +49,7 @@ func newGateway(at listen, names *book, reach proxy.Dialer, tunnels func() []str
 	g := &gateway{
 		book: names, told: told, tunnel: tunnels, log: log,
 		known: make(map[string]bool), fading: make(map[string]bool), wake: make(chan struct{}, 1),
+		instead: at.instead(),
 	}
 	g.routes.SetCut(true)
 	for _, name := range names.names() { // known, if not yet reachable
@@ -72,11 +75,8 @@ func (g *gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	settling.Go(func() { g.settle(ctx) })
-	return explainListen(g.listener.Run(ctx), otherAddress)
+	return explainListen(g.listener.Run(ctx), g.instead)
 }
-
-// otherAddress is what else a person can do about an address of the gateway.
-const otherAddress = "choose another address with --http and --rtsp"
 
 // explainListen tells a person why an address cannot be listened on, and what
 // else to do. Other errors it returns as they are.

@@ -120,7 +120,7 @@ func TestMadeUpServicesAreBounded(t *testing.T) {
 	_, name := add(t, b, "home")
 	lines := 0
 	none := func() []string { return nil }
-	g := newGateway(listen{"127.0.0.1:0", "127.0.0.1:0"}, b, nil, none, func(_, _, _ string) { lines++ }, slog.New(slog.DiscardHandler))
+	g := newGateway(listen{http: "127.0.0.1:0", rtsp: "127.0.0.1:0"}, b, nil, none, func(_, _, _ string) { lines++ }, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -314,7 +314,7 @@ func TestBusyAddress(t *testing.T) {
 	if got := again.ends(); got != exitOther {
 		t.Errorf("a taken address exits with %d", got)
 	}
-	again.complains("127.0.0.1:" + u.Port() + " is in use by another program")
+	again.complains("127.0.0.1:" + u.Port() + " is in use by another program: end that, or choose another address with --http and --rtsp")
 	if again.out.String() != "" {
 		t.Errorf("it printed %q", again.out)
 	}

@@ -53,6 +53,17 @@ func (p *program) root() *cobra.Command {
 
 		SuggestionsMinimumDistance: 2,
 	}
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(root, args)
+			}
+			return cmd.Help()
+		},
+	})
 	root.SetVersionTemplate("peerway {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
 	root.PersistentFlags().BoolVarP(&p.verbose, "verbose", "v", false, "log every connection")

@@ -135,14 +135,15 @@ func backends(services []service) map[string]export.Backend {
 	return byName
 }
 
-// checkAddress reports what is wrong with an address to listen on.
-func checkAddress(address string) error {
+// checkAddress reports what is wrong with an address to listen on, where port is
+// the usual one.
+func checkAddress(address string, usual int) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("%.80q is not HOST:PORT, for example 127.0.0.1:7480 or :7480", address)
+		return fmt.Errorf("%.80q is not HOST:PORT, for example 127.0.0.1:%d or :%[2]d", address, usual)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ it: give it to "peerway expose --signal URL" and keep it to yourself. The key is
 and kept in the state folder.`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkAddress(address); err != nil {
+			if err := checkAddress(address, 7443); err != nil {
 				return usageError(cmd, err)
 			}
 			return p.runSignal(cmd.Context(), address)

@@ -146,7 +146,10 @@ func (r report) write(w io.Writer) error {
 	}
 	for _, p := range r.Peers {
 		online := "online"
-		if !p.Online {
+		switch {
+		case !r.Signal.Connected:
+			online = "unknown" // what the server said last may be hours old
+		case !p.Online:
 			online = "offline"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, online, cmp.Or(strings.Join(p.Services, ", "), "-"))

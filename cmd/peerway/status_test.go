@@ -55,6 +55,16 @@ func TestStatusIsAsPromised(t *testing.T) {
 	}
 }
 
+// Without a signal server nobody knows who is online.
+func TestStatusWithoutSignalServer(t *testing.T) {
+	var text bytes.Buffer
+	r := exampleReport()
+	r.Signal.Connected = false
+	if err := r.write(&text); err != nil || strings.Contains(text.String(), "online") || strings.Count(text.String(), "unknown") != 2 {
+		t.Errorf("%v\n%s", err, &text)
+	}
+}
+
 // Only the reader of the output may leave without a word.
 func TestOnlyReadersLeaveUnsaid(t *testing.T) {
 	r, w, err := os.Pipe()

@@ -143,7 +143,7 @@ func (c *connection) readChallenge(codec wire.Codec) error {
 }
 
 // errPin marks a certificate that is not the one the URL or code means.
-var errPin = errors.New("it is not the server that was meant: its key does not match the pin")
+var errPin = errors.New("its key is not the one that the URL or code names; if it was set up anew, use the URL that it prints now, or a new code")
 
 func (d dialer) tlsConfig() *tls.Config {
 	host, _, _ := net.SplitHostPort(d.addr)
@@ -168,7 +168,7 @@ func (d dialer) refusal(err error) error {
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	if errors.Is(err, errPin) || unverified || unknown {
-		return &RefusedError{Code: WrongPin, Text: fmt.Sprintf("%s: %v", d.addr, err)}
+		return &RefusedError{Code: WrongPin, Text: fmt.Sprintf("%s is not trusted: %v", d.addr, err)}
 	}
 	return fmt.Errorf("TLS with %s: %w", d.addr, err)
 }

@@ -37,6 +37,9 @@ type RefusedError struct {
 // Error implements error.
 func (e *RefusedError) Error() string {
 	text := "the signal server refuses this peer: " + e.Text
+	if e.Code == WrongPin {
+		text = e.Text // it is this peer that refuses
+	}
 	if e.Suggestion != "" {
 		text += fmt.Sprintf("; %q is free", e.Suggestion)
 	}
