@@ -246,8 +246,8 @@ type flow struct {
 // span counts what a download brings in a time, after the warming up.
 func (s *wanScene) span(c wanCell, long time.Duration, received *atomic.Int64) (f flow) {
 	// What came before, but was held back for a packet that came within, counts
-	// too: on a long path that is little only after many round trips.
-	during(s.b, max(2*time.Second, 20*c.rtt))
+	// too: on a long or slow path that is little only after a while.
+	during(s.b, max(2*time.Second, 20*c.rtt, time.Duration(6/c.rate)*time.Second))
 	if long == 0 {
 		long = max(5*time.Second, 40*c.rtt, time.Duration(10/c.rate)*time.Second)
 	}

@@ -45,13 +45,19 @@ type width struct {
 	sentAt     time.Duration // the last of those
 	answeredAt time.Duration
 	rtt        time.Duration // at most so long did the last answer take
+	written    int           // bytes, since then
 }
 
 const (
-	askEvery     = 50 * time.Millisecond // while narrow, for askOften probes; and when wide is in doubt, with a round trip and a quarter
-	askOften     = 10
-	askSeldom    = 5 * time.Second
-	confirmEvery = 500 * time.Millisecond // while wide
+	askEvery  = 50 * time.Millisecond // while narrow, for askOften probes; and when wide is in doubt, with a round trip and a quarter
+	askOften  = 10
+	askSeldom = 5 * time.Second
+
+	// A wide path is asked again after confirmEvery, once confirmBytes were written,
+	// or after confirmSeldom: a probe may be a percent of what a slow path carries.
+	confirmEvery  = 500 * time.Millisecond
+	confirmSeldom = 2 * time.Second
+	confirmBytes  = 128 << 10
 
 	// A wide path is narrow after two probes without an answer for two round trips
 	// and this, or after one when packets have become so rare that a second was not
@@ -67,11 +73,12 @@ func newWidth(path netip.AddrPort) *width {
 	return &width{path: path, nonce: binary.BigEndian.Uint64(nonce[:]) | 1}
 }
 
-// look is called before a write at now. It reports whether the path is wide,
-// and returns the nonce of a probe to be sent, or 0.
-func (w *width) look(now time.Duration) (wide bool, probe uint64) {
+// look is called before so many bytes are written at now. It reports whether the
+// path is wide, and returns the nonce of a probe to be sent, or 0.
+func (w *width) look(now time.Duration, bytes int) (wide bool, probe uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.written += bytes
 	silence := now - w.firstAt - 2*w.rtt
 	if w.wide && (w.sent > 1 && silence > narrowAfter || w.sent > 0 && silence > narrowAfterRare) {
 		w.wide, w.sent = false, 0
@@ -83,7 +90,7 @@ func (w *width) look(now time.Duration) (wide bool, probe uint64) {
 	case w.sent >= askOften:
 		every = askSeldom
 	}
-	if w.sent > 0 && now-w.sentAt < every || w.wide && now-w.answeredAt < confirmEvery {
+	if w.sent > 0 && now-w.sentAt < every || w.wide && w.sent == 0 && !w.stale(now) {
 		return w.wide, 0
 	}
 	if w.sent == 0 {
@@ -94,6 +101,12 @@ func (w *width) look(now time.Duration) (wide bool, probe uint64) {
 	return w.wide, w.nonce
 }
 
+// stale reports whether the last answer says nothing any more.
+func (w *width) stale(now time.Duration) bool {
+	age := now - w.answeredAt
+	return age >= confirmSeldom || age >= confirmEvery && w.written >= confirmBytes
+}
+
 // answered is called when an echo came at now.
 func (w *width) answered(from netip.AddrPort, nonce uint64, now time.Duration) {
 	w.mu.Lock()
@@ -102,7 +115,7 @@ func (w *width) answered(from netip.AddrPort, nonce uint64, now time.Duration) {
 		if w.sent > 0 { // else it answers a probe that was repeated
 			w.rtt = min(now-w.firstAt, maxRTT)
 		}
-		w.wide, w.sent, w.answeredAt = true, 0, now
+		w.wide, w.sent, w.written, w.answeredAt = true, 0, 0, now
 	}
 }
 

@@ -15,7 +15,7 @@ func TestWidth(t *testing.T) {
 	asked := 0
 	look := func(now time.Duration, want bool) {
 		t.Helper()
-		wide, probe := w.look(now)
+		wide, probe := w.look(now, confirmBytes)
 		if wide != want {
 			t.Errorf("at %v wide is %v, want %v", now, wide, want)
 		}
@@ -71,6 +71,15 @@ func TestWidth(t *testing.T) {
 	w.answered(somePath, w.nonce, 10900*ms)
 	look(11500*ms, true)
 	look(12300*ms, false)
+
+	w.answered(somePath, w.nonce, 13000*ms) // a slow path is asked less often
+	asked = 0
+	for now := 13000 * ms; now < 15000*ms; now += 100 * ms {
+		w.look(now, 1444)
+	}
+	wantAsked(0)
+	look(15000*ms, true)
+	wantAsked(1)
 
 	w.answered(somePath, w.nonce, 20000*ms) // an idle path stays what it was
 	look(60*time.Minute, true)

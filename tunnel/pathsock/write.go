@@ -64,7 +64,7 @@ func (p *Peer) write(b []byte, c control) error {
 func (p *Peer) writeDirect(b []byte, c control, route *Route) error {
 	now := p.socket.now()
 	p.sent.sentDirect.Store(now)
-	if large(b, c) && !p.wide(now) {
+	if large(b, c) && !p.wide(now, len(b)) {
 		return p.writeNarrow(b, c, route)
 	}
 	if p.joiner.put(b, c) {
@@ -109,9 +109,9 @@ func (p *Peer) sendDirect(b []byte, c control, route *Route) error {
 
 // wide reports whether the direct path carries the largest packets, and asks it
 // when it is time to.
-func (p *Peer) wide(now int64) bool {
+func (p *Peer) wide(now int64, bytes int) bool {
 	w := p.width.Load()
-	wide, probe := w.look(time.Duration(now))
+	wide, probe := w.look(time.Duration(now), bytes)
 	if probe != 0 {
 		p.socket.sendProbe(probe, w.path)
 	}
