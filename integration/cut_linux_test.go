@@ -59,3 +59,48 @@ func TestCutDirectPath(t *testing.T) {
 	t.Logf("path healed: direct again %v after the cut; the longest stall of the stream is now %v",
 		time.Since(cutAt).Round(time.Second), stall.Round(time.Millisecond))
 }
+
+// TestCutNetwork takes everything away from one site in the middle of a download, the
+// signal server too, and gives it back before the tunnel is given up.
+func TestCutNetwork(t *testing.T) {
+	need(t, "nginx", "curl")
+	for _, kind := range []natlab.Kind{natlab.PortRestricted, natlab.UDPBlocked} {
+		t.Run(kind.String(), func(t *testing.T) {
+			lab := natlab.New(t)
+			_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+			home := lab.Site(natlab.SiteConfig{Kind: kind})
+			link := natlab.Link{Rate: 100e6, Delay: 5 * time.Millisecond, Queue: 1 << 20}
+			away := lab.Site(natlab.SiteConfig{Kind: kind, Link: &link})
+			web, hash := startWeb(t, home.LAN, home.LAN.Addr().String())
+			_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
+			gateway := connect(t, away.LAN, code)
+			wantFile(t, away.LAN, gateway.url("home", "web")+"/large", hash)
+			if kind != natlab.UDPBlocked {
+				gateway.waitPath(patience, "home", "direct")
+			}
+
+			const absent = 9 * time.Second
+			gone := link
+			gone.Loss = 1
+			var back *time.Timer
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			d := fetch(ctx, away.LAN, gateway.url("home", "web")+"/large", func(bytes int64) {
+				if back == nil && bytes > largeSize/3 {
+					away.Wire().Set(gone)
+					back = time.AfterFunc(absent, func() { away.Wire().Set(link) })
+				}
+			})
+			if d.err != nil || d.hash != hash {
+				t.Errorf("the download ended after %d bytes with hash %s (want %s): %v", d.bytes, d.hash, hash, d.err)
+			}
+			if back == nil || back.Stop() {
+				t.Fatal("the network did not go away and come back during the download")
+			}
+			t.Logf("%v without a network: the download stalled for %v", absent, d.stall.Round(time.Millisecond))
+			if d.stall > absent+4*time.Second {
+				t.Errorf("a stall of %v for an absence of %v", d.stall, absent)
+			}
+		})
+	}
+}

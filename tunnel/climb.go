@@ -27,6 +27,7 @@ type climber struct {
 	chosen  *punch.Attempt   // carries the direct path; nil if there is none
 	mapped  chan netip.AddrPort
 	vigil   vigil
+	remind  reminder
 	asking  sync.WaitGroup // STUN queries
 }
 
@@ -59,9 +60,11 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			seen := s.observe()
-			c.apply(c.machine.Tick(now, seen))
-			c.listen(now, seen)
+			stats := s.route.Stats()
+			c.apply(c.machine.Tick(now, path.Observation{
+				HeardDirect: stats.HeardDirect, HeardRelay: stats.HeardRelay, SentDirect: stats.SentDirect,
+			}))
+			c.listen(now, stats)
 			c.gather()
 		case event, ok := <-events(c.trying):
 			c.tried(event, ok)
@@ -278,7 +281,7 @@ func (c *climber) apply(d path.Decision) {
 			c.s.log.Info("path has changed", "path", d.Path, "remote", d.Route.Direct)
 		}
 		if before.Path != d.Path || d.Path == path.Direct && before.Route.Direct != d.Route.Direct {
-			c.s.left.Store(true) // what was measured counts no more
+			c.s.hints.left.Store(true) // what was measured counts no more
 		}
 	}
 	if !d.StartAttempt {
@@ -348,8 +351,8 @@ func introduce(introduced chan<- error, err error) {
 // ask makes a peer that is there be heard.
 func (c *climber) ask() { c.s.control.send(message{Kind: hello, Instance: c.s.m.cfg.Instance}) }
 
-// listen gives a peer up that is silent and should not be.
-func (c *climber) listen(now time.Time, seen path.Observation) {
+// listen asks a peer that is silent and should not be, or gives it up.
+func (c *climber) listen(now time.Time, seen pathsock.Stats) {
 	select {
 	case <-c.s.ready:
 	default:
@@ -360,7 +363,9 @@ func (c *climber) listen(now time.Time, seen path.Observation) {
 		heard = seen.HeardRelay
 	}
 	ask, lost := c.vigil.tick(now, c.s.m.cfg.wall(), heard, c.s.offline.Load(), c.s.doubted.Load())
-	if ask {
+	rtt := c.s.conn.ConnectionStats().SmoothedRTT
+	if c.remind.tick(now, heard, seen.BytesOut, rtt) || ask {
+		c.s.hints.ask.Store(true)
 		c.ask()
 	}
 	if lost != nil {
@@ -381,12 +386,6 @@ func (c *climber) gather() {
 		patience = 0
 	}
 	c.s.route.SetPatience(patience)
-}
-
-// observe returns what the paths have carried so far.
-func (s *session) observe() path.Observation {
-	stats := s.route.Stats()
-	return path.Observation{HeardDirect: stats.HeardDirect, HeardRelay: stats.HeardRelay, SentDirect: stats.SentDirect}
 }
 
 // moved records how the peer is reached now and returns how it was before.

@@ -15,16 +15,21 @@ import (
 // library wants it. Its methods belong to the library's goroutine.
 type pilot struct {
 	controller *bbr.Controller
-	left       *atomic.Bool // the path: the controller must forget it
-	advance    func()       // packets have been looked at
+	hints      *hints
+	advance    func() // packets have been looked at
 
 	acked, lost []bbr.Packet // of the event at hand
 }
 
-// steer puts a pilot in charge of conn. Whoever sets left tells it that packets take
-// another path now.
-func steer(conn *quic.Conn, route *pathsock.Peer, left *atomic.Bool) {
-	p := &pilot{left: left, advance: route.Advance, controller: bbr.New(bbr.Config{
+// hints tell a pilot what it cannot know.
+type hints struct {
+	left atomic.Bool // a path was left: what was measured on it must be forgotten
+	ask  atomic.Bool // one packet may go out beyond the window: it asks whether the peer is back
+}
+
+// steer puts a pilot in charge of conn, which follows hints.
+func steer(conn *quic.Conn, route *pathsock.Peer, hints *hints) {
+	p := &pilot{hints: hints, advance: route.Advance, controller: bbr.New(bbr.Config{
 		PacketSize: int(conn.InitialPacketSize()),
 		RTT:        conn.ConnectionStats().SmoothedRTT,
 	}, instant(monotime.Now()))}
@@ -36,7 +41,7 @@ func instant(t monotime.Time) bbr.Time { return bbr.Time(t) }
 
 // arrive makes the controller forget a path that was left.
 func (p *pilot) arrive(now monotime.Time) {
-	if p.left.Load() && p.left.CompareAndSwap(true, false) {
+	if p.hints.left.Load() && p.hints.left.CompareAndSwap(true, false) {
 		p.controller.Reset(instant(now))
 	}
 }
@@ -45,6 +50,9 @@ func (p *pilot) arrive(now monotime.Time) {
 func (p *pilot) OnPacketSent(now monotime.Time, inflight congestion.ByteCount, number congestion.PacketNumber, size congestion.ByteCount, eliciting bool) {
 	p.arrive(now)
 	p.advance()
+	if eliciting && p.hints.ask.Load() {
+		p.hints.ask.Store(false)
+	}
 	p.controller.Sent(instant(now), int64(number), int64(size), int64(inflight), eliciting)
 }
 
@@ -71,7 +79,9 @@ func (p *pilot) OnCongestionEvent(_ congestion.PacketNumber, lost, _ congestion.
 }
 
 // HasPacingBudget implements [congestion.CongestionControl].
-func (p *pilot) HasPacingBudget(now monotime.Time) bool { return p.controller.MaySend(instant(now)) }
+func (p *pilot) HasPacingBudget(now monotime.Time) bool {
+	return p.controller.MaySend(instant(now)) || p.hints.ask.Load()
+}
 
 // TimeUntilSend implements [congestion.CongestionControl].
 func (p *pilot) TimeUntilSend(congestion.ByteCount) monotime.Time {
@@ -80,7 +90,7 @@ func (p *pilot) TimeUntilSend(congestion.ByteCount) monotime.Time {
 
 // CanSend implements [congestion.CongestionControl].
 func (p *pilot) CanSend(inflight congestion.ByteCount) bool {
-	return int64(inflight) < p.controller.Window()
+	return int64(inflight) < p.controller.Window() || p.hints.ask.Load()
 }
 
 // GetCongestionWindow implements [congestion.CongestionControl].

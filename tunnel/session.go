@@ -52,7 +52,7 @@ type session struct {
 
 	offline atomic.Bool // the server says that the peer is
 	doubted atomic.Bool // the server says that its process is another one
-	left    atomic.Bool // a path was left, which the congestion controller must forget
+	hints   hints       // for the congestion controller
 
 	route *pathsock.Peer // opened by register, closed by run
 
@@ -220,7 +220,7 @@ func (s *session) serve(ctx context.Context) error {
 	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
 
 	s.conn, s.started = conn, time.Now()
-	steer(conn, s.route, &s.left)
+	steer(conn, s.route, &s.hints)
 	s.control = newControl(func() { s.cancel(fmt.Errorf("%w: it takes no messages", errBroken)) })
 	s.lanes = lane.New(lane.Config{
 		Budget:  s.m.budget,

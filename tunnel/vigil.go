@@ -60,3 +60,34 @@ func (v *vigil) slept(now, wall time.Time) bool {
 	v.now, v.wall = now, wall
 	return longer > quicIdle
 }
+
+// A reminder makes a peer that owes an answer be asked again and again. QUIC does
+// that too, but waits twice as long each time: when a network has been away for
+// some seconds, it would find out many seconds after its return.
+type reminder struct {
+	heard   time.Time // as tick was told last
+	sent    uint64    // when that changed
+	askedAt time.Time // or since when there is something to answer; zero: there is nothing
+	asked   bool      // since heard
+}
+
+// remindEvery is the least time between two questions.
+const remindEvery = time.Second
+
+// tick is told when the peer was heard last, how many bytes were sent to it, and
+// the round trip time. ask wants it to be asked for a sign of life: because it is
+// silent, or because it was and QUIC does not know yet that it is back.
+func (r *reminder) tick(now, heard time.Time, sent uint64, rtt time.Duration) (ask bool) {
+	switch {
+	case heard.After(r.heard):
+		ask = r.asked
+		*r = reminder{heard: heard, sent: sent}
+	case sent == r.sent:
+	case r.askedAt.IsZero():
+		r.askedAt = now
+	case now.Sub(r.askedAt) >= max(remindEvery, 4*rtt):
+		r.askedAt, r.asked = now, true
+		ask = true
+	}
+	return ask
+}

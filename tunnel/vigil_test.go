@@ -45,3 +45,32 @@ func TestVigil(t *testing.T) {
 		}
 	}
 }
+
+func TestReminder(t *testing.T) {
+	start := time.Unix(1e9, 0)
+	type step struct {
+		at, heard time.Duration
+		sent      uint64
+		ask       bool
+	}
+	const s, ms = time.Second, time.Millisecond
+	for name, steps := range map[string][]step{
+		"idle":      {{at: s, heard: s, sent: 10}, {at: 900 * s, heard: s, sent: 10}},
+		"answered":  {{at: s, heard: s, sent: 10}, {at: 2 * s, heard: s, sent: 20}, {at: 2500 * ms, heard: 2400 * ms, sent: 30}, {at: 9 * s, heard: 2400 * ms, sent: 30}},
+		"busy":      {{at: s, heard: s, sent: 10}, {at: 2 * s, heard: 2 * s, sent: 20}, {at: 3 * s, heard: 3 * s, sent: 30}},
+		"silent":    {{at: s, heard: s, sent: 10}, {at: 2 * s, heard: s, sent: 20}, {at: 2900 * ms, heard: s, sent: 20}, {at: 3 * s, heard: s, sent: 20, ask: true}, {at: 3900 * ms, heard: s, sent: 30}, {at: 4 * s, heard: s, sent: 30, ask: true}},
+		"back":      {{at: s, heard: s, sent: 10}, {at: 2 * s, heard: s, sent: 20}, {at: 3 * s, heard: s, sent: 20, ask: true}, {at: 3100 * ms, heard: 3050 * ms, sent: 30, ask: true}, {at: 3200 * ms, heard: 3150 * ms, sent: 40}, {at: 9 * s, heard: 3150 * ms, sent: 40}},
+		"no answer": {{at: s, sent: 10}, {at: 2 * s, sent: 10, ask: true}},
+	} {
+		var r reminder
+		for i, step := range steps {
+			heard := time.Time{}
+			if step.heard > 0 {
+				heard = start.Add(step.heard)
+			}
+			if ask := r.tick(start.Add(step.at), heard, step.sent, 20*ms); ask != step.ask {
+				t.Errorf("%s, step %d: ask %v, want %v", name, i, ask, step.ask)
+			}
+		}
+	}
+}

@@ -15,6 +15,7 @@ type pair struct {
 	now  time.Time
 	ends [2]*end
 	dead [2]bool // direct packets to the end with that index get lost
+	mute bool    // relayed packets get lost
 	loss float64
 	rnd  *rand.Rand
 	air  []packet
@@ -61,7 +62,7 @@ func (p *pair) send(from int, data bool) {
 			p.air = append(p.air, packet{to, p.now.Add(10 * time.Millisecond), true, data})
 		}
 	}
-	if e.d.Relay {
+	if e.d.Relay && !p.mute {
 		p.air = append(p.air, packet{to, p.now.Add(40 * time.Millisecond), false, data})
 	}
 }
@@ -206,6 +207,27 @@ func TestPairFallsBack(t *testing.T) {
 			p.run(2*time.Minute, test.sends...)
 			p.want(t, "direct")
 		})
+	}
+}
+
+// A network that fails as a whole and comes back is found again at once, though
+// ICE is not, and the relay comes back late or not at all.
+func TestPairFindsBack(t *testing.T) {
+	for _, away := range []time.Duration{4 * time.Second, 8 * time.Second, 14 * time.Second} {
+		for _, sends := range [][]int{{0}, {1}, {0, 1}} {
+			p := newPair()
+			p.run(20*time.Second, sends...)
+			p.want(t, "direct")
+			p.iceUp, p.mute, p.dead = false, true, [2]bool{true, true}
+			p.run(away, sends...)
+			p.dead = [2]bool{}
+			p.run(500*time.Millisecond, sends...)
+			p.want(t, "direct")
+			p.mute = false
+			p.resetGaps()
+			p.run(20*time.Second, sends...)
+			p.want(t, "direct")
+		}
 	}
 }
 

@@ -35,6 +35,11 @@ const (
 	// when we leave that.
 	deafAfter = time.Second
 
+	// asideFor is how long a lost path is not used at all, so that the peer notices.
+	// If the relay is still silent then, packets go both ways again: a network that
+	// fails as a whole comes back as a whole, and websockets are slow to notice.
+	asideFor = 2 * time.Second
+
 	// relayedAfter is how long a peer that uses the relay must have been silent
 	// on the direct path for it to have lost that.
 	relayedAfter = 300 * time.Millisecond
@@ -130,6 +135,9 @@ type Machine struct {
 	sent      run       // packets that the direct path owes an answer to
 	overRelay run       // packets that the peer sent over the relay only
 
+	last   netip.AddrPort // the direct path that was lost; invalid once the relay was heard since
+	lostAt time.Time
+
 	attempting bool
 	startedAt  time.Time // of the last attempt
 	nextAt     time.Time // of the next attempt; zero if none is planned
@@ -154,7 +162,7 @@ func (m *Machine) DirectUp(now time.Time, addr netip.AddrPort, rtt time.Duration
 	if m.state != relayed && m.route.Direct == addr {
 		return m.decided(now, before)
 	}
-	m.state = trial
+	m.state, m.last = trial, netip.AddrPort{}
 	m.route = Route{Direct: addr, Relay: true}
 	m.upAt, m.sent, m.overRelay = now, run{}, run{}
 	return m.decided(now, before)
@@ -208,6 +216,9 @@ func (m *Machine) Tick(now time.Time, seen Observation) Decision {
 		m.state == trial && seen.HeardDirect.After(m.upAt):
 		m.state, m.path = direct, Direct
 		m.route.Relay = false
+	}
+	if m.last.IsValid() {
+		m.lookBack(now, seen)
 	}
 	if m.attempting && now.Sub(m.startedAt) >= attemptLife {
 		m.attempting = false
@@ -277,9 +288,26 @@ func (m *Machine) suspectNow(now time.Time) {
 	m.route.Relay = true
 }
 
-// lose forgets the direct path and plans an attempt: at once after a stable
-// one, else at the next step.
+// lookBack takes the lost path into use again if the relay stays as silent as it.
+func (m *Machine) lookBack(now time.Time, seen Observation) {
+	switch {
+	case seen.HeardRelay.After(m.lostAt):
+		m.last, m.route = netip.AddrPort{}, Route{Relay: true}
+	case now.Sub(m.lostAt) < asideFor:
+	case seen.HeardDirect.After(m.lostAt):
+		m.state, m.path = direct, Direct
+		m.route, m.last = Route{Direct: m.last}, netip.AddrPort{}
+		m.upAt, m.sent, m.overRelay = now, run{}, run{}
+		m.plan(now) // ICE has given it up, and must prove it anew
+	default:
+		m.route.Direct = m.last
+	}
+}
+
+// lose leaves the direct path and plans an attempt: at once after a stable one,
+// else at the next step.
 func (m *Machine) lose(now time.Time) {
+	m.last, m.lostAt = m.route.Direct, now
 	m.state, m.path = relayed, m.relay
 	m.route = Route{Relay: true}
 	if now.Sub(m.upAt) < stableAfter {

@@ -14,6 +14,9 @@ const flushAt = 16 << 10
 // maxUnsent is what the kernel may hold of what it cannot send yet.
 const maxUnsent = 128 << 10
 
+// maxRetry is how long the kernel may wait before it sends again.
+const maxRetry = 2 * time.Second
+
 // A Conn collects what the websocket writes, so that a burst of relay frames
 // costs one TLS record and one system call for every ten of them. It is
 // transparent until [NewLink] takes it.
@@ -57,7 +60,7 @@ func (c *Conn) hold(timeout time.Duration) {
 	defer c.mu.Unlock()
 	c.holding, c.timeout = true, timeout
 	if t, ok := c.Conn.(*tls.Conn); ok {
-		limitUnsent(t.NetConn(), maxUnsent)
+		setOptions(t.NetConn(), maxUnsent, maxRetry)
 	}
 }
 

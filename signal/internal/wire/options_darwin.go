@@ -3,14 +3,15 @@ package wire
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// limitUnsent keeps the kernel from queueing more than n bytes that it has not
+// setOptions keeps the kernel from queueing more than unsent bytes that it has not
 // sent, so that a message does not wait behind megabytes of relay frames.
 // Without it only latency suffers, so errors are of no interest.
-func limitUnsent(conn net.Conn, n int) {
+func setOptions(conn net.Conn, unsent int, _ time.Duration) {
 	raw, ok := conn.(syscall.Conn)
 	if !ok {
 		return
@@ -20,6 +21,6 @@ func limitUnsent(conn net.Conn, n int) {
 		return
 	}
 	control.Control(func(fd uintptr) {
-		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n)
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
 	})
 }
