@@ -65,6 +65,7 @@ type Controller struct {
 
 	bw         int64 // BBR.bw, bytes/s
 	maxBW      bandwidths
+	decline    decline
 	minRTT     shortest
 	extraAcked aggregation
 
@@ -107,7 +108,7 @@ func (c *Controller) start(now Time, rtt time.Duration, packets int64) {
 	c.loss = loss{end: c.sampler.delivered}
 	c.pipe = pipe{}
 	c.cycle = cycle{ackPhase: acksInit, perIncrement: infinity}
-	c.bw, c.maxBW = 0, bandwidths{}
+	c.bw, c.maxBW, c.decline = 0, bandwidths{}, decline{}
 	c.minRTT = newShortest(rtt, now)
 	c.extraAcked = aggregation{since: now}
 	c.inflightLong = infinity
@@ -127,6 +128,7 @@ func (c *Controller) Sent(now Time, number, size, inflight int64, eliciting bool
 	before := max(inflight-size, 0)
 	if c.pacer.idle(now) && before+c.smss <= c.window {
 		c.sampler.limit(before) // it could have been sent before: the application had nothing
+		c.decline = decline{}
 	}
 	if before == 0 && c.sampler.appLimited != 0 {
 		c.restartFromIdle(now)

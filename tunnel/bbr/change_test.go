@@ -111,6 +111,34 @@ func TestRateChange(t *testing.T) {
 	figures.print(t, 8)
 }
 
+// TestRateFall makes the link slower by so much that its queue lasts longer than the
+// controller's cycles.
+func TestRateFall(t *testing.T) {
+	const change, within, end = 10 * second, 30 * second, 80 * second
+	for _, factor := range []int64{20, 50, 100} {
+		for _, wait := range []Time{second, 2 * second, 4 * second} {
+			for _, rate := range []int64{mbit, 2 * mbit} {
+				p := path{rate: rate * factor, rtt: 20 * ms, queue: int64(wait.Seconds() * float64(rate) / 8)}
+				parallel(t, fmt.Sprintf("%v/%d/%v", p, factor, wait), func(t *testing.T) {
+					n := newNetwork(17, p)
+					f := n.ours().start(0)
+					n.run(change)
+					n.rate = rate
+					n.run(end)
+					share := f.goodput(change+within, end) / float64(rate)
+					queued := n.waited(change+within, end, 0.5)[0]
+					t.Logf("%v to %d Mbit/s, queue %v: calm after %v, then %.3f of the link, queued %v", p, rate/mbit, wait,
+						calms(n, change, end), share, queued.Round(ms))
+					if share < 0.9 || queued > 500*ms {
+						t.Errorf("%v after the rate fell, %.3f of it arrives, and half of the packets wait for %v", within, share, queued)
+						trace(t, f, change-second, end)
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestPathChange moves a flow to another path and tells the controller.
 func TestPathChange(t *testing.T) {
 	old := path{rate: 20 * mbit, rtt: 40 * ms}

@@ -70,9 +70,42 @@ func (b *bandwidths) advance() {
 // updateMaxBW is UpdateMaxBw (section 5.5.5).
 func (c *Controller) updateMaxBW() {
 	c.updateRound()
-	if rate := c.sample.rate; rate > 0 && (rate >= c.maxBW.max() || !c.sample.appLimited) {
+	rate := c.sample.rate
+	if rate > 0 && (rate >= c.maxBW.max() || !c.sample.appLimited) {
 		c.maxBW.current = max(c.maxBW.current, rate)
 	}
+	if now := c.sampler.deliveredAt; c.pipe.reached && c.decline.see(now, rate, c.maxBW.max()) {
+		c.maxBW = bandwidths{c.decline.best, c.decline.best}
+		c.decline = decline{}
+	}
+}
+
+// A decline is a time in which the path has delivered less than half of what the
+// filter holds, though the application had more to send. The filter forgets a rate
+// when two cycles are over, and they advance with rounds. Where the rate falls
+// while the queue is deep, a round lasts longer than the clock of a cycle and than
+// what lies between two looks at an empty queue: then it would never forget.
+type decline struct {
+	since Time  // the first such sample; 0: there is no decline
+	best  int64 // of them
+}
+
+// declineFor is longer than the draft takes where rounds are short.
+const declineFor = 4 * time.Second
+
+// see takes a sample. It reports whether the filter is out of date.
+func (d *decline) see(now Time, rate, held int64) bool {
+	switch {
+	case rate <= 0:
+	case rate >= held/2:
+		*d = decline{}
+	case d.since == 0:
+		*d = decline{since: now, best: rate}
+	default:
+		d.best = max(d.best, rate)
+		return now-d.since >= declineFor
+	}
+	return false
 }
 
 // shortest is the min filter of the round trip, and when to probe for it
