@@ -50,6 +50,17 @@ X-Hop: []
 	}
 }
 
+// What the web server does not say, the gateway does not add.
+func TestForwardNoType(t *testing.T) {
+	g := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = nil
+		io.WriteString(w, "<html>maybe")
+	})
+	if res, _ := g.get(t, "http://web.home.localhost/"); res.Header["Content-Type"] != nil {
+		t.Errorf("the answer is typed %q", res.Header["Content-Type"])
+	}
+}
+
 func TestForwardRangesAndHead(t *testing.T) {
 	content := strings.Repeat("0123456789", 1000)
 	g := serving(t, func(w http.ResponseWriter, r *http.Request) {

@@ -158,6 +158,9 @@ func modify(res *http.Response) error {
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		res.Body = &body{ReadCloser: res.Body, x: x}
 	}
+	if _, typed := res.Header["Content-Type"]; !typed {
+		x.answer.Header()["Content-Type"] = nil // the web server says nothing, and nobody guesses for it
+	}
 	if res.StatusCode != http.StatusSwitchingProtocols && r.Body != nil && r.Header.Get("Expect") == "" {
 		x.duplex = x.answer.control.EnableFullDuplex() == nil // or the rest of the upload would be thrown away now
 	}

@@ -49,6 +49,7 @@ type Peer struct {
 	width       atomic.Pointer[width] // of the direct path; nil if there never was one
 	numbered    atomic.Uint32         // packets that were sent in parts
 	parts       parts                 // belongs to the goroutine that reads
+	echoes      echoes
 	joiner      joiner
 	closed      atomic.Bool
 	patience    atomic.Int64 // nanoseconds

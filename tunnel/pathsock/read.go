@@ -44,6 +44,7 @@ type reader struct {
 	received []datagram // from the kernel, not handed over yet
 	injected []*packet  // from the queue; those before handed are handed over
 	handed   int
+	at       int64       // Socket.now when they were
 	waiting  func() bool // Socket.wait, bound once
 	gatherer gatherer
 	one      [1]ipv4.Message
@@ -147,6 +148,7 @@ func (s *Socket) account(received []datagram) {
 		return
 	}
 	now := s.now()
+	s.reader.at = now
 	packets, bytes, patience := 0, 0, int64(0)
 	for i := range received {
 		d := &received[i]

@@ -134,6 +134,27 @@ func (s *Socket) sendProbe(nonce uint64, to netip.AddrPort) {
 	s.send(p[:], control{}, to) // an error is a lost probe
 }
 
+// echoes bounds the answers to probes: their source is not proven. It belongs to the
+// goroutine that reads.
+type echoes struct {
+	since int64 // by Socket.now
+	count int
+}
+
+// echoesIn is how many there may be in a span; honest peers ask ten times less often.
+const (
+	echoSpan = int64(time.Second)
+	echoesIn = 200
+)
+
+func (e *echoes) allow(now int64) bool {
+	if now-e.since > echoSpan {
+		*e = echoes{since: now}
+	}
+	e.count++
+	return e.count <= echoesIn
+}
+
 // hearPath takes what is neither QUIC nor STUN from an authenticated source. It
 // returns a packet of QUIC if one is complete now.
 func (s *Socket) hearPath(p *Peer, packet []byte, from netip.AddrPort) (whole []byte) {
@@ -142,6 +163,9 @@ func (s *Socket) hearPath(p *Peer, packet []byte, from netip.AddrPort) (whole []
 	}
 	switch packet[0] {
 	case typeProbe:
+		if len(packet) != PacketSize || !p.echoes.allow(s.reader.at) {
+			return nil
+		}
 		var echo [probeHeader]byte
 		copy(echo[1:], packet[1:])
 		echo[0] = typeEcho

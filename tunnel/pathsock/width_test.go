@@ -129,3 +129,20 @@ func FuzzParts(f *testing.F) {
 		}
 	})
 }
+
+// A flood of probes, whose source anybody can forge, is not answered.
+func TestEchoesAreBounded(t *testing.T) {
+	var e echoes
+	answered := 0
+	for now := int64(0); now < 10*int64(time.Second); now += int64(20 * time.Microsecond) { // 50,000 a second
+		if e.allow(now + int64(time.Hour)) {
+			answered++
+		}
+	}
+	if answered < 9*echoesIn || answered > 11*echoesIn {
+		t.Errorf("%d answers in 10 s, want about %d", answered, 10*echoesIn)
+	}
+	if now := int64(2 * time.Hour); !e.allow(now) {
+		t.Error("no answer after the flood")
+	}
+}
