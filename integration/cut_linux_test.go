@@ -1,7 +1,11 @@
 package integration_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,7 +47,7 @@ func TestCutDirectPath(t *testing.T) {
 	if cutAt.IsZero() {
 		t.Fatal("the path was never cut")
 	}
-	gateway.waitPath(patience, "home", "relay-ws")
+	gateway.waitPath(patience, "home", "relay-udp")
 	viewer.waitFrames(30)
 	frames, stall := viewer.out.count(isFrame)
 	t.Logf("path cut: the download stalled for %v and went on; the stream stalled for %v, %d frames",
@@ -58,6 +62,69 @@ func TestCutDirectPath(t *testing.T) {
 	_, stall = viewer.out.count(isFrame)
 	t.Logf("path healed: direct again %v after the cut; the longest stall of the stream is now %v",
 		time.Since(cutAt).Round(time.Second), stall.Round(time.Millisecond))
+}
+
+// TestCutOneWay drops the packets of the direct path in one direction, or in both while
+// somebody sends forged ones: each end must find out what the other one does not hear.
+func TestCutOneWay(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	home := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
+	away := lab.Site(natlab.SiteConfig{
+		Kind: natlab.PortRestricted,
+		Link: &natlab.Link{Rate: 100e6, Delay: 5 * time.Millisecond, Queue: 1 << 20},
+	})
+	web, hash := startWeb(t, home.LAN, home.LAN.Addr().String())
+	peer, code := expose(t, home.LAN, signalURL, "home", "web="+web)
+	gateway := connect(t, away.LAN, code)
+	forge := func() {
+		here, there := gateway.remote(), peer.remote()
+		for i := range 100 {
+			junk := bytes.Repeat([]byte{0x40, byte(i)}, 20)
+			if err := errors.Join(lab.Signal.Forge(here, there, junk), lab.Signal.Forge(there, here, junk)); err != nil {
+				t.Error(err)
+			}
+			<-time.After(100 * time.Millisecond)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		cut  func()
+	}{
+		{"acknowledgements", func() { away.DropTo(home) }},
+		{"data", func() { home.DropTo(away) }},
+		{"both, and forged packets", func() { away.DropTo(home); home.DropTo(away) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/small", nil); d.err != nil {
+				t.Fatal(d.err)
+			}
+			gateway.waitPath(2*time.Minute, "home", "direct")
+			peer.waitPath(2*time.Minute, gateway.status().Name, "direct")
+			var forging sync.WaitGroup
+			defer forging.Wait()
+			cut := false
+			d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/large", func(bytes int64) {
+				if !cut && bytes > largeSize/3 {
+					cut = true
+					if strings.Contains(test.name, "forged") {
+						forging.Go(forge)
+					}
+					test.cut()
+				}
+			})
+			if d.err != nil || d.hash != hash {
+				t.Errorf("the download ended after %d bytes with hash %s (want %s): %v", d.bytes, d.hash, hash, d.err)
+			}
+			t.Logf("the download stalled for %v; the path is %s", d.stall.Round(time.Millisecond), gateway.path())
+			if !cut || d.stall > longestStall {
+				t.Errorf("a stall of %v, want %v at most", d.stall, longestStall)
+			}
+			away.Heal()
+			home.Heal()
+		})
+	}
 }
 
 // TestCutNetwork takes everything away from one site in the middle of a download, the

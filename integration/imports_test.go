@@ -12,7 +12,7 @@ import (
 // is refused.
 var directions = map[string][]string{
 	"signal":      {},
-	"tunnel":      {"signal"},
+	"tunnel":      {"signal", "signal/datagram", "signal/relay"},
 	"proxy":       {},
 	"httpx":       {"proxy"},
 	"rtsp":        {"proxy"},

@@ -21,7 +21,7 @@ func TestNarrowPath(t *testing.T) {
 		away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
 		away.SetMTU(narrow, true)
 		_, code := home.expose(t, signalURL, "home-narrow")
-		wantEverything(t, away.LAN, home, connect(t, away.LAN, code), true)
+		wantEverything(t, away.LAN, home, connect(t, away.LAN, code), "direct")
 	})
 	t.Run("from the middle on", func(t *testing.T) {
 		away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})

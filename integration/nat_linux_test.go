@@ -10,16 +10,16 @@ import (
 	"peerway/integration/natlab"
 )
 
-// directIn says between which kinds of site a direct path exists for standard
-// ICE: one side must be able to send to an address that the other receives on.
-func directIn(a, b natlab.Kind) bool {
+// pathBetween says which path there is between two kinds of site. For a direct one,
+// standard ICE needs a side that can send to an address that the other receives on.
+func pathBetween(a, b natlab.Kind) string {
 	switch {
 	case a == natlab.UDPBlocked || b == natlab.UDPBlocked:
-		return false
-	case a == natlab.FullCone || b == natlab.FullCone:
-		return true
+		return "relay-ws"
+	case a == natlab.FullCone || b == natlab.FullCone, a == natlab.PortRestricted && b == natlab.PortRestricted:
+		return "direct"
 	}
-	return a == natlab.PortRestricted && b == natlab.PortRestricted
+	return "relay-udp"
 }
 
 // A home is a site with a camera and a web server, each on its own host.
@@ -58,7 +58,7 @@ func TestNATMatrix(t *testing.T) {
 				away := lab.Site(natlab.SiteConfig{Kind: kind})
 				peer, code := home.expose(t, signalURL, fmt.Sprintf("home-%d-%d", there, kind))
 				gateway := connect(t, away.LAN, code)
-				wantEverything(t, away.LAN, home, gateway, directIn(kind, there))
+				wantEverything(t, away.LAN, home, gateway, pathBetween(kind, there))
 				var both sync.WaitGroup
 				both.Go(func() { gateway.stop(syscall.SIGINT) })
 				both.Go(func() { peer.stop(syscall.SIGINT) })
@@ -77,11 +77,11 @@ func TestSameNetwork(t *testing.T) {
 	home := newHome(t, lab, natlab.SiteConfig{Kind: natlab.UDPBlocked})
 	_, code := home.expose(t, signalURL, "home")
 	beside := home.Host()
-	wantEverything(t, beside, home, connect(t, beside, code), true)
+	wantEverything(t, beside, home, connect(t, beside, code), "direct")
 }
 
 // wantEverything downloads and watches at a place.
-func wantEverything(t *testing.T, at place, home *home, gateway *role, direct bool) {
+func wantEverything(t *testing.T, at place, home *home, gateway *role, path string) {
 	t.Helper()
 	name := gateway.status().Peers[0].Name
 	web, cam := gateway.url(name, "web"), gateway.url(name, "cam")
@@ -91,9 +91,7 @@ func wantEverything(t *testing.T, at place, home *home, gateway *role, direct bo
 		t.Fatal(d.err)
 	}
 	first := time.Since(begun)
-	if direct {
-		gateway.waitPath(patience, name, "direct")
-	}
+	gateway.waitPath(patience, name, path)
 	upgraded := time.Since(begun)
 	begun = time.Now()
 	wantFile(t, at, web+"/large", home.hash)
@@ -101,9 +99,8 @@ func wantEverything(t *testing.T, at place, home *home, gateway *role, direct bo
 	if err := decode(t.Context(), at, "ffmpeg", cam, "tcp", 20); err != nil {
 		t.Error(err)
 	}
-	path := gateway.path()
-	if direct && path != "direct" {
-		t.Errorf("the path is %q in the end, want direct", path)
+	if got := gateway.path(); got != path {
+		t.Errorf("the path is %q in the end, want %s", got, path)
 	}
 	t.Logf("path %s after %v; first page after %v; 100 MB in %v (%.0f MB/s)", path, upgraded.Round(time.Millisecond),
 		first.Round(time.Millisecond), took.Round(time.Millisecond), float64(largeSize)/1e6/took.Seconds())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -200,6 +201,20 @@ func (r *role) path() string {
 		return tunnels[0].Path
 	}
 	return ""
+}
+
+// remote returns where the only tunnel leads.
+func (r *role) remote() netip.AddrPort {
+	r.t.Helper()
+	s := r.status()
+	if len(s.Tunnels) != 1 {
+		r.t.Fatalf("%s has tunnels %+v, want one", r.name, s.Tunnels)
+	}
+	addr, err := netip.ParseAddrPort(s.Tunnels[0].Remote)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return addr
 }
 
 // waitNoTunnels waits until the role has no tunnel.

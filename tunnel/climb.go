@@ -15,10 +15,11 @@ import (
 // A climber introduces the two peers and looks for a direct path, for as long as
 // the session lives. All of it belongs to the goroutine of climb, but for send.
 type climber struct {
-	s       *session
-	machine *path.Machine
-	ctx     context.Context // of this one climb
-	out     chan message    // to be sealed and sent through the signal server
+	s     *session
+	paths *path.Paths
+	relay relaying
+	ctx   context.Context // of this one climb
+	out   chan message    // to be sealed and sent through the signal server
 
 	number  uint32           // of the newest attempt
 	asked   pace             // attempts that the peer has asked for
@@ -28,7 +29,11 @@ type climber struct {
 	mapped  chan netip.AddrPort
 	vigil   vigil
 	remind  reminder
-	asking  sync.WaitGroup // STUN queries
+
+	genuine   uint64    // packets of QUIC that were, as of the last tick
+	genuineAt time.Time // when that changed
+
+	asking sync.WaitGroup // STUN queries
 }
 
 // climb runs until ctx is done. introduced receives at most one error: why the
@@ -36,12 +41,12 @@ type climber struct {
 func (s *session) climb(ctx context.Context, introduced chan<- error) {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &climber{
-		s:       s,
-		machine: path.New(path.Config{Relay: relayPath}),
-		ctx:     ctx,
-		out:     make(chan message, 8),
-		mapped:  make(chan netip.AddrPort, 4),
-		vigil:   newVigil(s.m.cfg.silent, time.Now(), s.m.cfg.wall()),
+		s:      s,
+		paths:  path.NewPaths(),
+		ctx:    ctx,
+		out:    make(chan message, 8),
+		mapped: make(chan netip.AddrPort, 4),
+		vigil:  newVigil(s.m.cfg.silent, time.Now(), s.m.cfg.wall()),
 	}
 	defer c.close()
 	var sending sync.WaitGroup
@@ -49,7 +54,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 	defer cancel()
 	sending.Go(func() { c.send(introduced) })
 
-	c.machine.Tick(time.Now(), path.Observation{}) // asks for the attempt that comes with the introduction
+	c.paths.Tick(time.Now(), path.Seen{}) // asks for the attempt that comes with the introduction
 	if s.role == dialing {
 		c.begin(offer)
 	}
@@ -61,9 +66,8 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			return
 		case now := <-tick.C:
 			stats := s.route.Stats()
-			c.apply(c.machine.Tick(now, path.Observation{
-				HeardDirect: stats.HeardDirect, HeardRelay: stats.HeardRelay, SentDirect: stats.SentDirect,
-			}))
+			c.apply(c.paths.Tick(now, c.observe(now, stats)))
+			c.keepRelay(now)
 			c.listen(now, stats)
 			c.gather()
 		case event, ok := <-events(c.trying):
@@ -72,6 +76,10 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.kept(event, ok)
 		case addr := <-c.mapped:
 			c.learned(addr)
+		case places := <-s.places:
+			c.moor(places)
+		case a := <-s.answers:
+			c.answered(a)
 		case msg := <-s.inbox:
 			c.hear(msg)
 		}
@@ -112,7 +120,7 @@ func (c *climber) attempt(controlling bool) punch.Description {
 	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{Controlling: controlling, Mapped: c.s.m.lastMapped()})
 	if err != nil {
 		c.s.log.Debug("no attempt at a direct path", "err", err)
-		c.machine.AttemptEnded(time.Now())
+		c.paths.AttemptEnded(time.Now())
 		return punch.Description{}
 	}
 	c.trying = a
@@ -207,7 +215,7 @@ func (c *climber) tried(event punch.Event, ok bool) {
 		}
 		c.trying.Close()
 		c.trying = nil
-		c.apply(c.machine.AttemptEnded(time.Now()))
+		c.apply(c.paths.AttemptEnded(time.Now()))
 	}
 }
 
@@ -219,12 +227,12 @@ func (c *climber) kept(event punch.Event, _ bool) {
 	}
 	c.chosen.Close()
 	c.chosen = nil
-	c.apply(c.machine.DirectDown(time.Now()))
+	c.apply(c.paths.DirectDown(time.Now()))
 }
 
 func (c *climber) up(e punch.Selected) {
 	c.authenticate(e.Remote)
-	c.apply(c.machine.DirectUp(time.Now(), e.Remote, e.RTT))
+	c.apply(c.paths.DirectUp(time.Now(), e.Remote, e.RTT))
 	select { // the machine trusts the path when a packet of QUIC has come over it
 	case <-c.s.ready:
 		c.ask()
@@ -269,20 +277,24 @@ func (p *pace) allow(now time.Time) bool {
 	return true
 }
 
-// apply makes what the path machine has decided true.
+// apply makes what was decided about the paths true.
 func (c *climber) apply(d path.Decision) {
 	if d.Changed {
-		if d.Route.Relay {
+		if d.Websocket {
 			c.s.m.cfg.Signal.Bind(c.s.id, c.s.peer) // the relay forgets what is not used
 		}
-		c.s.route.SetRoute(pathsock.Route{Direct: d.Route.Direct, Relay: d.Route.Relay})
-		before := c.s.moved(d)
-		if before.Path != d.Path {
-			c.s.log.Info("path has changed", "path", d.Path, "remote", d.Route.Direct)
-		}
-		if before.Path != d.Path || d.Path == path.Direct && before.Route.Direct != d.Route.Direct {
-			c.s.hints.left.Store(true) // what was measured counts no more
-		}
+		c.s.route.SetRoute(pathsock.Route{Direct: d.Direct, Relay: d.Relay, Carrier: d.Websocket})
+		c.tellMoved(d)
+	}
+	if d.AskDirect {
+		c.s.route.Ping(d.Direct, false, d.DoubtDirect)
+	}
+	if d.AskRelay {
+		c.s.route.Ping(c.relay.addr, true, d.DoubtRelay)
+	}
+	if d.StartBinding && c.relay.addr.IsValid() {
+		c.relay.binding.Hurry()
+		c.askThrough(time.Now())
 	}
 	if !d.StartAttempt {
 		return
@@ -293,6 +305,23 @@ func (c *climber) apply(d path.Decision) {
 	}
 	c.number++
 	c.begin(punchOffer)
+}
+
+// tellMoved tells of a route that has changed.
+func (c *climber) tellMoved(d path.Decision) {
+	before := c.s.moved(d)
+	if before.Name != d.Name {
+		c.s.log.Info("path has changed", "path", d.Name, "remote", c.s.remote(d))
+	}
+	if before.Name != d.Name || d.Name == path.Direct && before.Direct != d.Direct {
+		c.s.hints.left.Store(true) // what was measured counts no more
+	}
+	select {
+	case <-c.s.ready: // there is something to hear on the new route at once
+		c.s.hints.ask.Store(true)
+		c.ask()
+	default:
+	}
 }
 
 // tell sends msg on the control stream, or through the signal server while
@@ -358,9 +387,11 @@ func (c *climber) listen(now time.Time, seen pathsock.Stats) {
 	default:
 		return
 	}
-	heard := seen.HeardDirect
-	if seen.HeardRelay.After(heard) {
-		heard = seen.HeardRelay
+	heard := seen.Direct.Heard
+	for _, other := range []time.Time{seen.Relay.Heard, seen.Carrier.Heard} {
+		if other.After(heard) {
+			heard = other
+		}
 	}
 	ask, lost := c.vigil.tick(now, c.s.m.cfg.wall(), heard, c.s.offline.Load(), c.s.doubted.Load())
 	rtt := c.s.conn.ConnectionStats().SmoothedRTT
@@ -388,10 +419,57 @@ func (c *climber) gather() {
 	c.s.route.SetPatience(patience)
 }
 
+// observe returns what the paths have carried so far.
+func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
+	seen := path.Seen{
+		Direct:    seenOn(stats.Direct),
+		Relay:     seenOn(stats.Relay),
+		Websocket: stats.Carrier.Heard,
+		Genuine:   now, // of the handshake, nothing is known to be
+	}
+	select {
+	case <-c.s.ready:
+		if n := c.s.conn.ConnectionStats().PacketsReceived; n != c.genuine {
+			c.genuine, c.genuineAt = n, now
+		}
+		seen.Genuine = c.genuineAt
+	default:
+	}
+	if d := c.s.whereNow(); d.Direct.IsValid() {
+		seen.Direct.Answered, _ = c.s.route.Pinged(d.Direct, false)
+	}
+	if c.relay.addr.IsValid() {
+		seen.Relay.Answered, _ = c.s.route.Pinged(c.relay.addr, true)
+	}
+	return seen
+}
+
+func seenOn(s pathsock.PathStats) path.PathSeen {
+	return path.PathSeen{Heard: s.Heard, Doubted: s.Doubted, Sent: s.Sent}
+}
+
 // moved records how the peer is reached now and returns how it was before.
 func (s *session) moved(d path.Decision) (before path.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, s.where = s.where, d
 	return before
+}
+
+// whereNow returns how the peer is reached now.
+func (s *session) whereNow() path.Decision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.where
+}
+
+// remote returns the other end of the path that packets take.
+func (s *session) remote(d path.Decision) netip.AddrPort {
+	switch d.Name {
+	case path.Direct:
+		return d.Direct
+	case path.UDPRelay:
+		return d.Relay
+	}
+	return s.m.stunServer()
 }

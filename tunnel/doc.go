@@ -2,8 +2,8 @@
 // wants to reach, and carries any number of streams over it.
 //
 // A tunnel is made on demand and shared. It is one QUIC connection whose packets
-// go through the signal server's relay from the first moment and move to a
-// direct path as soon as ICE has proven one; QUIC knows each peer by a
+// go through the signal server's websocket from the first moment, and move to a relay
+// on UDP and to a direct path as soon as they are proven; QUIC knows each peer by a
 // fictitious address and notices nothing (package pathsock). Streams are yamux
 // streams inside QUIC streams (package lane). Thirty seconds after its last
 // stream both ends agree to end it.
@@ -12,7 +12,7 @@
 //	                  │
 //	                  ├─ QUIC connection, both keys pinned
 //	                  ├─ control stream: idle, punch, candidates
-//	                  └─ climb: ICE attempts, choice of path
+//	                  └─ climb: ICE attempts, a place at a relay, choice of path
 //
 // # Ownership
 //

@@ -175,22 +175,20 @@ func (m *Manager) open() (err error) {
 	if m.cert, err = certificate(m.cfg.Identity); err != nil {
 		return err
 	}
-	var puncher *punch.Puncher
 	m.sock, err = pathsock.Listen(pathsock.Config{
 		Listen: m.cfg.Listen,
-		STUN:   func(packet []byte, from netip.AddrPort) { puncher.Deliver(packet, from) },
+		Other:  m.deliver,
 		Log:    m.log,
 	})
 	if err != nil {
 		return err
 	}
-	puncher = punch.New(punch.Config{
-		Write:         m.sock.WriteSTUN,
+	m.puncher = punch.New(punch.Config{
+		Write:         m.sock.WriteReal,
 		Port:          m.sock.Port(),
 		AllowLoopback: m.cfg.Loopback,
 		Log:           m.log,
 	})
-	m.puncher = puncher
 	m.transport, err = listenQUIC(m.sock, m.cert, m.expected)
 	return err
 }
@@ -388,8 +386,8 @@ func (m *Manager) Tunnels() []Info {
 // Info describes a tunnel at one moment.
 type Info struct {
 	Peer              signal.PeerID
-	Path              string         // "direct" or "relay-ws"
-	Remote            netip.AddrPort // of the direct path; the signal server on the relay
+	Path              string         // "direct", "relay-udp" or "relay-ws"
+	Remote            netip.AddrPort // of the direct path; else the relay or signal server
 	RTT               time.Duration
 	Streams           int
 	BytesIn, BytesOut int64         // of QUIC packets

@@ -64,7 +64,7 @@ func TestFallBack(t *testing.T) {
 	for _, e := range []*end{a, b} {
 		e.mu.Lock()
 		for _, sl := range e.peers {
-			sl.up.route.Forget(sl.up.where.Route.Direct)
+			sl.up.route.Forget(sl.up.where.Direct)
 		}
 		e.mu.Unlock()
 	}

@@ -13,15 +13,13 @@ import (
 	"github.com/apernet/quic-go"
 
 	"peerway/signal"
+	"peerway/signal/relay"
 	"peerway/tunnel/lane"
 	"peerway/tunnel/path"
 	"peerway/tunnel/pathsock"
 )
 
 var errRestarted = fmt.Errorf("%w: it was restarted", ErrPeerLost)
-
-// relayPath is what the relay over the signal server's websocket is called.
-const relayPath = "relay-ws"
 
 // A role says which end made the tunnel. The dialing end sends the offer, is
 // QUIC's client, and controls ICE.
@@ -42,6 +40,9 @@ type session struct {
 	role  role
 	inbox chan message    // from the peer; full: the message is lost
 	conns chan *quic.Conn // answering: from the listener
+
+	places  chan []relay.Place // relays on UDP that may be used; holds the newest
+	answers chan relayAnswer   // of those
 
 	stop     context.CancelCauseFunc // ends life
 	life     context.Context
@@ -80,6 +81,8 @@ func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
 		role:    r,
 		inbox:   make(chan message, 32),
 		conns:   make(chan *quic.Conn, 1),
+		places:  make(chan []relay.Place, 1),
+		answers: make(chan relayAnswer, 4),
 		ready:   make(chan struct{}),
 		retired: make(chan struct{}),
 		idle:    idleClock{linger: m.cfg.linger, answerIn: 5 * time.Second},
@@ -92,9 +95,8 @@ func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
 
 // register makes packets from the peer find the session. unregister undoes it.
 func (s *session) register() {
-	s.route = s.m.sock.Add(relayed{s.m.cfg.Signal, s.id})
-	s.route.SetRoute(pathsock.Route{Relay: true})
-	s.where = path.Decision{Route: path.Route{Relay: true}, Path: relayPath}
+	s.route = s.m.sock.Add(relayed{s.m.cfg.Signal, s.id}, s.id)
+	s.where = path.Decision{Websocket: true, Name: path.Websocket}
 	s.m.cfg.Signal.Bind(s.id, s.peer) // without a server the introduction fails, and says so
 	s.m.routes.Store(s.id, s)
 	s.m.byAddr.Store(addrOf(s.route.Addr()), s)
@@ -242,7 +244,7 @@ func (s *session) serve(ctx context.Context) error {
 		return errSuperseded
 	}
 	close(s.ready)
-	s.log.Info("tunnel is up", "path", relayPath, "dur", time.Since(s.started).Round(time.Millisecond))
+	s.log.Info("tunnel is up", "path", path.Websocket, "dur", time.Since(s.started).Round(time.Millisecond))
 	err = s.keep(ctx)
 	s.retire(err) // before anything is closed: nobody may find it any more
 	cancel(err)
@@ -396,21 +398,19 @@ func (s *session) heardIdle(k kind) {
 
 // info describes the session at now.
 func (s *session) info(now time.Time) Info {
-	stats, server := s.conn.ConnectionStats(), s.m.stunServer()
+	stats, where := s.conn.ConnectionStats(), s.whereNow()
+	remote := s.remote(where)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := Info{
 		Peer:     s.peer,
-		Path:     s.where.Path,
-		Remote:   s.where.Route.Direct,
+		Path:     string(where.Name),
+		Remote:   remote,
 		RTT:      stats.SmoothedRTT,
 		Streams:  s.lanes.Live(),
 		BytesIn:  int64(stats.BytesReceived),
 		BytesOut: int64(stats.BytesSent),
 		Up:       now.Sub(s.started),
-	}
-	if info.Path != path.Direct { // packets may be going both ways
-		info.Remote = server
 	}
 	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
 		info.Idle = now.Sub(s.idle.emptySince)

@@ -12,6 +12,7 @@ import (
 	"peerway/proxy/export"
 	"peerway/signal"
 	"peerway/signal/client"
+	"peerway/signal/relay"
 	"peerway/tunnel"
 )
 
@@ -255,6 +256,9 @@ func (e events) Deliver(from signal.PeerID, sealed []byte) { e.tunnels.Deliver(f
 
 // Relayed implements [client.Handler].
 func (e events) Relayed(session uint64, packet []byte) { e.tunnels.Relayed(session, packet) }
+
+// Granted implements client.Handler.
+func (e events) Granted(session uint64, places []relay.Place) { e.tunnels.Granted(session, places) }
 
 // Presence implements [client.Handler].
 func (e events) Presence(p signal.Presence) {

@@ -145,7 +145,15 @@ func (s *Site) Drop(others ...*Site) {
 	s.apply()
 }
 
-// Heal ends what Drop began.
+// DropTo makes the box drop, silently, the UDP packets of its hosts to another site;
+// what comes from there passes.
+func (s *Site) DropTo(other *Site) {
+	s.lab.t.Helper()
+	s.cut = fmt.Sprintf("meta l4proto udp ip daddr %s drop\n", other.public)
+	s.apply()
+}
+
+// Heal ends what Drop and DropTo began.
 func (s *Site) Heal() {
 	s.lab.t.Helper()
 	s.cut = ""

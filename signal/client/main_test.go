@@ -15,6 +15,7 @@ import (
 	"peerway/integration/leak"
 	"peerway/signal"
 	"peerway/signal/client"
+	"peerway/signal/relay"
 	"peerway/signal/server"
 )
 
@@ -95,6 +96,7 @@ type event struct {
 	session  uint64
 	presence signal.Presence
 	info     client.Info
+	places   []relay.Place
 	err      error
 }
 
@@ -115,6 +117,10 @@ func (p *testPeer) Deliver(from signal.PeerID, sealed []byte) {
 
 func (p *testPeer) Relayed(session uint64, packet []byte) {
 	p.events <- event{kind: "relayed", session: session, data: string(packet)}
+}
+
+func (p *testPeer) Granted(session uint64, places []relay.Place) {
+	p.events <- event{kind: "granted", session: session, places: places}
 }
 
 func (p *testPeer) Presence(presence signal.Presence) {

@@ -151,10 +151,38 @@ func (s *session) handle(ctx context.Context, f wire.Frame) error {
 			return err
 		}
 		s.cfg.Handler.Deliver(sealed.Peer, sealed.Box)
+	case wire.TypeGrants:
+		var g wire.Grants
+		if err := s.codec.Body(f, &g); err != nil {
+			return err
+		}
+		s.cfg.Handler.Granted(g.Session, s.places(g))
 	case wire.TypeMailboxTaken:
 		return s.mailboxTaken(f)
 	}
 	return nil // also for types of a later version
+}
+
+// maxPlaces bounds the relays that are looked at for one session.
+const maxPlaces = 4
+
+// places returns the relays of g, as far as they can be used.
+func (s *session) places(g wire.Grants) []relay.Place {
+	var places []relay.Place
+	for _, grant := range g.Grants[:min(len(g.Grants), maxPlaces)] {
+		p := relay.Place{Addr: s.server, Grant: relay.Grant{
+			Session: g.Session, End: grant.End, Until: grant.Until,
+			Limits: relay.Limits{Rate: grant.Rate, Quota: grant.Quota},
+		}}
+		if grant.Addr != "" {
+			p.Addr, _ = netip.ParseAddrPort(grant.Addr)
+		}
+		if p.Addr.IsValid() && len(grant.Secret) == len(p.Secret) {
+			copy(p.Secret[:], grant.Secret)
+			places = append(places, p)
+		}
+	}
+	return places
 }
 
 // failed handles an error that answers no request. Before the login is accepted

@@ -58,18 +58,19 @@ func TestTable(t *testing.T) {
 	a, b, c := signal.PeerID{1}, signal.PeerID{2}, signal.PeerID{3}
 	now := time.Unix(1000, 0)
 	var table relay.Table
-	if err := table.Bind(7, a, b, now); err != nil {
-		t.Fatal(err)
+	if end, err := table.Bind(7, a, b, now); end != 0 || err != nil {
+		t.Fatal(end, err)
 	}
-	for _, from := range []signal.PeerID{a, b} { // again, by either end
-		if err := table.Bind(7, from, map[signal.PeerID]signal.PeerID{a: b, b: a}[from], now); err != nil {
-			t.Errorf("Bind again = %v", err)
+	for want, from := range []signal.PeerID{a, b} { // again, by either end
+		end, err := table.Bind(7, from, map[signal.PeerID]signal.PeerID{a: b, b: a}[from], now)
+		if int(end) != want || err != nil {
+			t.Errorf("Bind again = %d, %v, want %d", end, err, want)
 		}
 	}
-	if err := table.Bind(7, a, c, now); !errors.Is(err, relay.ErrTaken) {
+	if _, err := table.Bind(7, a, c, now); !errors.Is(err, relay.ErrTaken) {
 		t.Errorf("Bind of a session of others = %v, want %v", err, relay.ErrTaken)
 	}
-	if err := table.Bind(8, a, a, now); !errors.Is(err, relay.ErrWithSelf) {
+	if _, err := table.Bind(8, a, a, now); !errors.Is(err, relay.ErrWithSelf) {
 		t.Errorf("Bind with oneself = %v, want %v", err, relay.ErrWithSelf)
 	}
 	for _, test := range []struct {
@@ -98,18 +99,18 @@ func TestTableIsBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var table relay.Table
 	for id := range uint64(relay.MaxSessions) {
-		if err := table.Bind(id, a, b, now); err != nil {
+		if _, err := table.Bind(id, a, b, now); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := table.Bind(1<<40, a, b, now); !errors.Is(err, relay.ErrTooMany) {
+	if _, err := table.Bind(1<<40, a, b, now); !errors.Is(err, relay.ErrTooMany) {
 		t.Errorf("Bind = %v, want %v", err, relay.ErrTooMany)
 	}
-	if err := table.Bind(1<<40, b, a, now); err != nil { // another peer's own
+	if _, err := table.Bind(1<<40, b, a, now); err != nil { // another peer's own
 		t.Error(err)
 	}
 	table.Sweep(now.Add(relay.IdleAfter))
-	if err := table.Bind(1<<41, a, b, now); err != nil {
+	if _, err := table.Bind(1<<41, a, b, now); err != nil {
 		t.Errorf("Bind after the others expired = %v", err)
 	}
 }
@@ -117,7 +118,7 @@ func TestTableIsBounded(t *testing.T) {
 func TestForwardAllocatesNothing(t *testing.T) {
 	var table relay.Table
 	now := time.Unix(1000, 0)
-	if err := table.Bind(1, signal.PeerID{1}, signal.PeerID{2}, now); err != nil {
+	if _, err := table.Bind(1, signal.PeerID{1}, signal.PeerID{2}, now); err != nil {
 		t.Fatal(err)
 	}
 	got := testing.AllocsPerRun(100, func() { table.Forward(1, signal.PeerID{1}, now) })
@@ -227,7 +228,7 @@ func TestServeSTUN(t *testing.T) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error)
-	go func() { done <- relay.ServeSTUN(ctx, conn) }()
+	go func() { done <- relay.NewServer(relay.Key{}).Serve(ctx, conn) }()
 	client, err := net.DialUDP("udp", nil, conn.LocalAddr().(*net.UDPAddr))
 	if err != nil {
 		t.Fatal(err)

@@ -40,22 +40,26 @@ type session struct {
 }
 
 // Bind makes from and to the ends of a session, or does nothing but keep it
-// alive if they are already. Whether they may talk is the caller's business.
-func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) error {
+// alive if they are already. It returns which end from is: 0 or 1. Whether they
+// may talk is the caller's business.
+func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint8, err error) {
 	if from == to {
-		return ErrWithSelf
+		return 0, ErrWithSelf
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.sessions[id]; s != nil {
 		if (s.first != from || s.second != to) && (s.first != to || s.second != from) {
-			return ErrTaken
+			return 0, ErrTaken
 		}
 		s.heard.Store(now.UnixNano())
-		return nil
+		if s.second == from {
+			end = 1
+		}
+		return end, nil
 	}
 	if t.bound[from] >= MaxSessions {
-		return ErrTooMany
+		return 0, ErrTooMany
 	}
 	if t.sessions == nil {
 		t.sessions = make(map[uint64]*session)
@@ -65,7 +69,7 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) error {
 	s.heard.Store(now.UnixNano())
 	t.sessions[id] = s
 	t.bound[from]++
-	return nil
+	return 0, nil
 }
 
 // Forward returns the peer that a packet of from in this session goes to. It

@@ -125,9 +125,27 @@ func (p *session) bind(f wire.Frame, now time.Time) {
 			Text: "too many binds", RetryAfter: uint32(wait.Milliseconds()) + 1})
 		return
 	}
-	if err := p.server.table.Bind(b.Session, p.id, b.To, now); err != nil {
+	end, err := p.server.table.Bind(b.Session, p.id, b.To, now)
+	if err != nil {
 		p.refuse(f.ID, wire.CodeNotAllowed, err.Error())
+		return
 	}
+	if other, _ := p.server.hub.find(p, b.To); other != nil {
+		p.grant(b.Session, end, now)
+	}
+}
+
+// grantLife is how long a grant is good for. Binds are repeated more often.
+const grantLife = 10 * time.Minute
+
+// grant lets the peer use the relay on UDP for one end of a session. Frames on the
+// websocket are looked at one by one; there, two peers who may not talk any more can go
+// on until their grants have expired.
+func (p *session) grant(id uint64, end uint8, now time.Time) {
+	g := p.server.relayKey.Grant(id, end, now.Add(grantLife), p.server.cfg.Relay)
+	p.send(wire.TypeGrants, 0, wire.Grants{Session: id, Grants: []wire.Grant{{
+		End: g.End, Until: g.Until, Rate: g.Limits.Rate, Quota: g.Limits.Quota, Secret: g.Secret[:],
+	}}})
 }
 
 // pairing carries out what concerns a mailbox.

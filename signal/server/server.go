@@ -38,6 +38,8 @@ type Config struct {
 	Log  *slog.Logger // nil discards
 	// Certificates are public ones, for peers that use a wss:// URL.
 	Certificates []tls.Certificate
+	// Relay limits what two peers may send each other over the relay on UDP.
+	Relay relay.Limits
 	// Heartbeat is told to peers, in whole seconds; a peer that is silent for
 	// three of them is gone. 0 means 20 s.
 	Heartbeat time.Duration
@@ -53,7 +55,9 @@ type Server struct {
 	heartbeat time.Duration
 	codec     wire.Codec
 	hub       *hub
-	table     relay.Table
+	table     relay.Table // of what is relayed on websockets
+	relayKey  relay.Key
+	relay     *relay.Server // of what is relayed on UDP
 	buffers   sync.Pool     // write buffers of websockets
 	chunks    wire.Buffers  // of relay frames
 	unsaved   chan struct{} // holds one token if the state has changed
@@ -81,10 +85,12 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	relayKey := relay.NewKey(cfg.State.Key)
 	return &Server{
 		cfg: cfg, log: cfg.Log, tls: tlsConfig(own, cfg.Certificates),
 		key: key.Public().(ed25519.PublicKey), secret: cfg.State.Secret,
 		heartbeat: cfg.Heartbeat, codec: wire.NewCodec(), hub: newHub(cfg.State.Peers),
+		relayKey: relayKey, relay: relay.NewServer(relayKey),
 		unsaved: make(chan struct{}, 1), ready: make(chan struct{}),
 	}, nil
 }
@@ -129,7 +135,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer tcp.Close()
 	defer wire.OnDone(ctx, func() { tcp.Close() })()
 	all.Go(func() {
-		if err := relay.ServeSTUN(ctx, udp); ctx.Err() == nil {
+		if err := s.relay.Serve(ctx, udp); ctx.Err() == nil {
 			cancel(err)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 
 	"peerway/signal"
 	"peerway/signal/client"
+	"peerway/signal/relay"
 	"peerway/signal/server"
 )
 
@@ -23,6 +24,7 @@ type quiet struct {
 
 func (*quiet) Deliver(signal.PeerID, []byte) {}
 func (*quiet) Relayed(uint64, []byte)        {}
+func (*quiet) Granted(uint64, []relay.Place) {}
 func (*quiet) Presence(signal.Presence)      {}
 func (q *quiet) Connected(client.Info)       { q.connected.Add(1) }
 func (q *quiet) Disconnected(err error)      { q.lost.Store(&err); q.disconnected.Add(1) }

@@ -9,7 +9,7 @@ import (
 // The tests of this package run in a simulated network: a heap of events in
 // virtual time, without goroutines or clocks. The same seed gives the same run.
 
-const packetSize = 1444 // what the tunnel sends
+const packetSize = 1444 // a little more than the tunnel sends
 
 // An actor is whom events happen to.
 type actor interface {

@@ -16,6 +16,7 @@ type pair struct {
 	ends [2]*end
 	dead [2]bool // direct packets to the end with that index get lost
 	mute bool    // relayed packets get lost
+	junk bool    // somebody sends both ends what looks like packets of the other
 	loss float64
 	rnd  *rand.Rand
 	air  []packet
@@ -28,7 +29,7 @@ type pair struct {
 
 type end struct {
 	m        *path.Machine
-	d        path.Decision
+	d        path.Verdict
 	seen     path.Observation
 	owesAck  bool
 	gotAt    time.Time
@@ -37,10 +38,12 @@ type end struct {
 }
 
 type packet struct {
-	to     int
-	at     time.Time
-	direct bool
-	data   bool
+	to               int
+	at               time.Time
+	direct           bool
+	data             bool
+	question, answer bool
+	doubt            bool
 }
 
 const tickStep = 5 * time.Millisecond
@@ -48,44 +51,74 @@ const tickStep = 5 * time.Millisecond
 func newPair() *pair {
 	p := &pair{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), rnd: rand.New(rand.NewPCG(1, 2)), iceUp: true}
 	for i := range p.ends {
-		p.ends[i] = &end{m: path.New(path.Config{}), gotAt: p.now}
+		p.ends[i] = &end{m: path.New(), gotAt: p.now}
 	}
 	return p
 }
 
-// send is what the connection of one end does with a packet.
-func (p *pair) send(from int, data bool) {
-	e, to := p.ends[from], 1-from
-	if e.d.Direct.IsValid() {
-		e.seen.SentDirect = p.now
-		if !p.dead[to] && p.rnd.Float64() >= p.loss {
-			p.air = append(p.air, packet{to, p.now.Add(10 * time.Millisecond), true, data})
-		}
+// send puts a packet of one end on its way.
+func (p *pair) send(from int, f packet) {
+	f.to = 1 - from
+	lost := f.direct && (p.dead[f.to] || p.rnd.Float64() < p.loss) || !f.direct && p.mute
+	if lost {
+		return
 	}
-	if e.d.Relay && !p.mute {
-		p.air = append(p.air, packet{to, p.now.Add(40 * time.Millisecond), false, data})
+	f.at = p.now.Add(40 * time.Millisecond)
+	if f.direct {
+		f.at = p.now.Add(10 * time.Millisecond)
+	}
+	p.air = append(p.air, f)
+}
+
+// say is what the connection of one end does with a packet.
+func (p *pair) say(from int, data bool) {
+	e := p.ends[from]
+	if e.d.Addr.IsValid() {
+		e.seen.Sent = p.now
+		p.send(from, packet{direct: true, data: data})
+	}
+	if e.d.Floor {
+		p.send(from, packet{data: data})
 	}
 }
 
 // arrive hands over what is due.
 func (p *pair) arrive() {
-	flying := p.air[:0]
-	for _, f := range p.air {
+	flying := p.air
+	p.air = nil
+	for _, f := range flying {
 		if p.now.Before(f.at) {
-			flying = append(flying, f)
+			p.air = append(p.air, f)
 			continue
 		}
 		e := p.ends[f.to]
-		if f.direct {
-			e.seen.HeardDirect = p.now
-		} else {
-			e.seen.HeardRelay = p.now
+		switch {
+		case f.question:
+			p.send(f.to, packet{direct: true, answer: true})
+			if f.doubt {
+				e.seen.Doubted = p.now
+			}
+			continue
+		case f.answer:
+			e.seen.Answered = p.now
+			continue
+		case f.direct:
+			e.seen.Heard = p.now
+		default:
+			e.seen.HeardFloor = p.now
 		}
+		e.seen.Genuine = p.now
 		e.gap = max(e.gap, p.now.Sub(e.gotAt))
 		e.gotAt = p.now
 		e.owesAck = e.owesAck || f.data
 	}
-	p.air = flying
+}
+
+// forge lets both ends hear what they may take for a sign of life.
+func (p *pair) forge() {
+	for _, e := range p.ends {
+		e.seen.Heard = p.now
+	}
 }
 
 // run lets the ends with data send for a while; the others acknowledge.
@@ -93,16 +126,19 @@ func (p *pair) arrive() {
 func (p *pair) run(long time.Duration, sends ...int) {
 	for until := p.now.Add(long); p.now.Before(until); p.now = p.now.Add(tickStep) {
 		p.arrive()
+		if p.junk && p.now.UnixMilli()%50 == 0 {
+			p.forge()
+		}
 		for _, i := range sends {
 			stalled := p.now.Sub(p.ends[i].gotAt) > 200*time.Millisecond
 			if !stalled || p.now.UnixMilli()%200 == 0 {
-				p.send(i, true)
+				p.say(i, true)
 			}
 		}
 		for i, e := range p.ends {
 			if e.owesAck {
 				e.owesAck = false
-				p.send(i, false)
+				p.say(i, false)
 			}
 		}
 		if p.now.UnixMilli()%100 == 0 {
@@ -114,12 +150,15 @@ func (p *pair) run(long time.Duration, sends ...int) {
 	}
 }
 
-func (p *pair) take(i int, d path.Decision) {
+func (p *pair) take(i int, d path.Verdict) {
 	e := p.ends[i]
 	if d.Changed {
 		e.switches++
 	}
 	e.d = d
+	if d.Ask {
+		p.send(i, packet{direct: true, question: true, doubt: d.Doubt})
+	}
 	if d.StartAttempt && p.iceAt.IsZero() {
 		p.iceAt = p.now.Add(100 * time.Millisecond)
 	}
@@ -134,7 +173,7 @@ func (p *pair) ice() {
 	if p.lively && p.now.Sub(p.iceSilent) > 6*time.Second {
 		p.lively = false
 		for i, e := range p.ends {
-			p.take(i, e.m.DirectDown(p.now))
+			p.take(i, e.m.Down(p.now))
 		}
 	}
 	if p.iceAt.IsZero() || p.now.Before(p.iceAt) {
@@ -144,7 +183,7 @@ func (p *pair) ice() {
 	for i, e := range p.ends {
 		if p.iceUp && !dead {
 			p.lively = true
-			p.take(i, e.m.DirectUp(p.now, netip.MustParseAddrPort("192.0.2.1:1"), 20*time.Millisecond))
+			p.take(i, e.m.Up(p.now, netip.MustParseAddrPort("192.0.2.1:1"), 20*time.Millisecond))
 		} else {
 			p.take(i, e.m.AttemptEnded(p.now))
 		}
@@ -167,7 +206,7 @@ func (p *pair) want(t *testing.T, path string) {
 }
 
 // lasting is d without what happened at its moment only.
-func lasting(d path.Decision) path.Decision {
+func lasting(d path.Verdict) path.Verdict {
 	d.Changed, d.StartAttempt = false, false
 	return d
 }
@@ -178,22 +217,25 @@ func TestPairFallsBack(t *testing.T) {
 	for name, test := range map[string]struct {
 		sends []int
 		dead  [2]bool
+		junk  bool
 	}{
-		"bulk to 1, all lost":             {[]int{0}, [2]bool{true, true}},
-		"bulk to 1, data lost":            {[]int{0}, [2]bool{false, true}},
-		"bulk to 1, acknowledgement lost": {[]int{0}, [2]bool{true, false}},
-		"bulk both ways, all lost":        {[]int{0, 1}, [2]bool{true, true}},
-		"bulk both ways, one way lost":    {[]int{0, 1}, [2]bool{false, true}},
+		"bulk to 1, all lost":             {[]int{0}, [2]bool{true, true}, false},
+		"bulk to 1, data lost":            {[]int{0}, [2]bool{false, true}, false},
+		"bulk to 1, acknowledgement lost": {[]int{0}, [2]bool{true, false}, false},
+		"bulk both ways, all lost":        {[]int{0, 1}, [2]bool{true, true}, false},
+		"bulk both ways, one way lost":    {[]int{0, 1}, [2]bool{false, true}, false},
+		"bulk to 1, all lost and forged":  {[]int{0}, [2]bool{true, true}, true},
+		"bulk, one way lost and forged":   {[]int{0, 1}, [2]bool{false, true}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPair()
 			p.run(20*time.Second, test.sends...)
-			p.want(t, "direct")
+			p.want(t, "path")
 			p.resetGaps()
 			p.iceUp = false
-			p.dead = test.dead
+			p.dead, p.junk = test.dead, test.junk
 			p.run(5*time.Second, test.sends...)
-			p.want(t, "relay")
+			p.want(t, "floor")
 			for i, e := range p.ends {
 				if e.gap >= 2*time.Second {
 					t.Errorf("end %d heard nothing for %v", i, e.gap)
@@ -203,9 +245,9 @@ func TestPairFallsBack(t *testing.T) {
 				}
 				t.Logf("end %d: longest silence %v, %d switches", i, e.gap, e.switches)
 			}
-			p.dead, p.iceUp = [2]bool{}, true
+			p.dead, p.junk, p.iceUp = [2]bool{}, false, true
 			p.run(2*time.Minute, test.sends...)
-			p.want(t, "direct")
+			p.want(t, "path")
 		})
 	}
 }
@@ -217,16 +259,16 @@ func TestPairFindsBack(t *testing.T) {
 		for _, sends := range [][]int{{0}, {1}, {0, 1}} {
 			p := newPair()
 			p.run(20*time.Second, sends...)
-			p.want(t, "direct")
+			p.want(t, "path")
 			p.iceUp, p.mute, p.dead = false, true, [2]bool{true, true}
 			p.run(away, sends...)
 			p.dead = [2]bool{}
 			p.run(500*time.Millisecond, sends...)
-			p.want(t, "direct")
+			p.want(t, "path")
 			p.mute = false
 			p.resetGaps()
 			p.run(20*time.Second, sends...)
-			p.want(t, "direct")
+			p.want(t, "path")
 		}
 	}
 }
@@ -239,7 +281,7 @@ func TestPairStaysOnLossyPath(t *testing.T) {
 		p.loss = 0.2
 		p.resetGaps()
 		p.run(5*time.Minute, sends...)
-		p.want(t, "direct")
+		p.want(t, "path")
 		for i, e := range p.ends {
 			if e.switches != 0 {
 				t.Errorf("end %d switched %d times", i, e.switches)
@@ -273,10 +315,10 @@ func TestPairIdle(t *testing.T) {
 	p := newPair()
 	p.run(5*time.Second, 0)
 	p.run(time.Minute)
-	p.want(t, "direct")
+	p.want(t, "path")
 	p.iceUp, p.dead = false, [2]bool{true, true}
 	p.run(5 * time.Second)
-	p.want(t, "direct")
+	p.want(t, "path")
 	p.run(2 * time.Second)
-	p.want(t, "relay")
+	p.want(t, "floor")
 }

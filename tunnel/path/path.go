@@ -1,16 +1,16 @@
-// Package path decides which path carries the packets for a peer: the relay,
-// which always works, a direct path, or both while it is unsure.
+// Package path decides which paths carry the packets for a peer: the websocket of the
+// signal server, which always works, a relay on UDP, or a direct path; and two of them
+// while it is unsure.
 //
-// A [Machine] is told what happened and what was heard, always with the time,
-// and answers with a [Decision]. It looks at packets of the connection itself,
-// not at probes: that is the traffic that must not stall, and some networks
-// pass the one but not the other. A path of which nothing is asked is left
-// alone; ICE, which does probe, reports its end.
+// [Paths] is told what happened and what was heard, always with the time, and answers
+// with a [Decision]. It looks at packets of the connection itself: that is the traffic
+// that must not stall, and some networks pass that and not probes, or the other way
+// round. Once it doubts a path it wants both.
 //
 // # Ownership
 //
-// The package is pure: no goroutines, no clocks, no I/O. A Machine belongs to
-// one goroutine.
+// The package is pure: no goroutines, no clocks, no I/O. What is in it belongs to one
+// goroutine.
 package path
 
 import (
@@ -18,31 +18,38 @@ import (
 	"time"
 )
 
-// Interval is how often Tick wants to be called while a direct path is in use
-// or an attempt is due.
+// Interval is how often Tick wants to be called.
 const Interval = 100 * time.Millisecond
 
 const (
-	// suspectAfter is the silence on the direct path, while packets go out on
-	// it, after which they also go over the relay. loseAfter is the silence
-	// after which they go over the relay only. A long round trip time stretches
-	// both.
+	// suspectAfter is the silence on a path, while packets go out on it, after
+	// which they also go over the floor. loseAfter is the silence after which they
+	// go over the floor only. A long round trip time stretches both.
 	suspectAfter = 250 * time.Millisecond
 	loseAfter    = 1500 * time.Millisecond
 
-	// deafAfter takes the place of loseAfter while the relay is silent too. Then
-	// the peer may hear us and answer in vain on the direct path: it notices
-	// when we leave that.
+	// deafAfter takes the place of loseAfter while the floor is silent too. Then
+	// the peer may hear us and answer in vain on the path: it notices when we
+	// leave that.
 	deafAfter = time.Second
 
 	// asideFor is how long a lost path is not used at all, so that the peer notices.
-	// If the relay is still silent then, packets go both ways again: a network that
+	// If the floor is still silent then, packets go both ways again: a network that
 	// fails as a whole comes back as a whole, and websockets are slow to notice.
 	asideFor = 2 * time.Second
 
-	// relayedAfter is how long a peer that uses the relay must have been silent
-	// on the direct path for it to have lost that.
-	relayedAfter = 300 * time.Millisecond
+	// leftAfter is how long a peer that uses the floor must have been silent on
+	// the path for it to have left that.
+	leftAfter = 300 * time.Millisecond
+
+	// While the peer talks over the floor, a path in use is asked each verifyEvery, and
+	// must answer within verifyFor.
+	verifyEvery = time.Second
+	verifyFor   = 400 * time.Millisecond
+
+	// helpFor is how long packets also go over the floor after the peer has said
+	// that it doubts the path: what it does not hear there may be ours.
+	helpFor = 300 * time.Millisecond
 
 	// Packets need not be answered: the last acknowledgement of a transfer is
 	// not. So silence means nothing unless sending went on for askedFor, and for
@@ -56,7 +63,7 @@ const (
 	// what is measured.
 	maxRTT = time.Second
 
-	// stableAfter is the life after which a direct path has earned an immediate
+	// stableAfter is the life after which a path has earned an immediate
 	// attempt to replace it. One that dies younger waits for its turn.
 	stableAfter = 10 * time.Second
 
@@ -72,70 +79,68 @@ func retryDelays() [4]time.Duration {
 	return [4]time.Duration{5 * time.Second, 15 * time.Second, 60 * time.Second, 120 * time.Second}
 }
 
-// Direct is the Path of a Decision when packets go to the peer itself.
-const Direct = "direct"
-
-// A Route is where packets for the peer go. With both they go twice. Without
-// Direct, Relay is set.
+// A Route is where packets for the peer go. With both they go twice. Without Addr,
+// Floor is set.
 type Route struct {
-	Direct netip.AddrPort
-	Relay  bool
+	Addr  netip.AddrPort // on the path
+	Floor bool           // over what is below it
 }
 
-// An Observation tells when something last happened; zero means never. It
-// counts packets of the connection, not ICE checks.
+// An Observation tells when something last happened; zero means never.
 type Observation struct {
-	HeardDirect time.Time // from the peer's own address
-	HeardRelay  time.Time
-	SentDirect  time.Time
+	Heard    time.Time // a packet of the connection, or what looks like one, on the path
+	Answered time.Time // a question on the path, which nobody can forge
+	Doubted  time.Time // by the peer, on the path
+	Sent     time.Time // a packet of the connection, on the path
+
+	HeardFloor time.Time // a packet of the connection, over the floor
+	Genuine    time.Time // a packet of the connection that was proven to be one, on any path
 }
 
-// A Decision is what to do now.
-type Decision struct {
+// A Verdict is what to do now.
+type Verdict struct {
 	Route
 
-	// Changed is whether Route differs from that of the decision before.
+	// Changed is whether Route differs from that of the verdict before.
 	Changed bool
 
-	// StartAttempt asks for a new ICE attempt. It replaces one that is still
-	// looking, which is closed without a report. The attempt behind the direct
-	// path in use goes on until another is up.
+	// InUse is whether the path is trusted, or was until a moment ago.
+	InUse bool
+
+	// Ask wants the peer to be asked on the path, and Doubt wants it to be told that its
+	// own packets may not arrive there.
+	Ask, Doubt bool
+
+	// StartAttempt asks for a new attempt to find a path. It replaces one that is
+	// still looking, which is closed without a report. The attempt behind the path in
+	// use goes on until another is up.
 	StartAttempt bool
-
-	// Path names the route for people: [Direct], or the name of the relay. While
-	// packets go both ways it is the one that was trusted last.
-	Path string
-}
-
-// A Config names things for a [Machine].
-type Config struct {
-	// Relay is what a Decision calls the relay. Zero means "relay-ws".
-	Relay string
 }
 
 type state int
 
 const (
-	relayed state = iota // no direct path
-	trial                // proven by ICE, not yet by the connection: send on both
-	direct               // in use
-	suspect              // in use and silent: send on both
+	floored state = iota // no path
+	trial                // found, but nothing of the connection was heard on it: send on both
+	inUse
+	suspect // in use and silent: send on both
 )
 
-// A Machine decides for one peer. The zero value is not usable.
+// A Machine decides about one kind of path to one peer, with something below it to
+// fall on: its floor.
 type Machine struct {
-	relay string
 	state state
 	route Route
-	path  string // for people
 	rtt   time.Duration
 
-	upAt      time.Time // when the direct path was proven
+	upAt      time.Time // when the path was found
 	suspectAt time.Time // when the state became suspect
-	sent      run       // packets that the direct path owes an answer to
-	overRelay run       // packets that the peer sent over the relay only
+	askedAt   time.Time // when a question was wanted last
+	verifyAt  time.Time // since when a path in use owes an answer; zero: it does not
+	sent      run       // packets and questions that the path owes an answer to
+	overFloor run       // packets that the peer sent over the floor only
 
-	last   netip.AddrPort // the direct path that was lost; invalid once the relay was heard since
+	last   netip.AddrPort // the path that was lost; invalid once the floor was heard since
 	lostAt time.Time
 
 	attempting bool
@@ -144,42 +149,36 @@ type Machine struct {
 	step       int       // index of retryDelays for the next pause
 }
 
-// New returns a machine that is on the relay. Its first Tick asks for an
-// attempt.
-func New(config Config) *Machine {
-	if config.Relay == "" {
-		config.Relay = "relay-ws"
-	}
-	return &Machine{relay: config.Relay, path: config.Relay, route: Route{Relay: true}, nextAt: time.Unix(0, 0)}
-}
+// New returns a machine that is on the floor. Its first Tick asks for an attempt.
+func New() *Machine { return &Machine{route: Route{Floor: true}, nextAt: time.Unix(0, 0)} }
 
-// DirectUp says that ICE proved a path to addr. Packets go both ways until the
-// connection itself was heard on it.
-func (m *Machine) DirectUp(now time.Time, addr netip.AddrPort, rtt time.Duration) Decision {
+// Up says that a path to addr was found. Packets go both ways until the connection
+// itself was heard on it.
+func (m *Machine) Up(now time.Time, addr netip.AddrPort, rtt time.Duration) Verdict {
 	before := m.route
 	m.attempting, m.nextAt = false, time.Time{}
 	m.rtt = min(rtt, maxRTT)
-	if m.state != relayed && m.route.Direct == addr {
+	if m.state != floored && m.route.Addr == addr {
 		return m.decided(now, before)
 	}
 	m.state, m.last = trial, netip.AddrPort{}
-	m.route = Route{Direct: addr, Relay: true}
-	m.upAt, m.sent, m.overRelay = now, run{}, run{}
+	m.route = Route{Addr: addr, Floor: true}
+	m.upAt, m.askedAt, m.verifyAt, m.sent, m.overFloor = now, time.Time{}, time.Time{}, run{}, run{}
 	return m.decided(now, before)
 }
 
-// DirectDown says that ICE lost the direct path.
-func (m *Machine) DirectDown(now time.Time) Decision {
+// Down says that who found the path has lost it.
+func (m *Machine) Down(now time.Time) Verdict {
 	before := m.route
-	if m.state != relayed {
+	if m.state != floored {
 		m.lose(now)
 	}
 	return m.decided(now, before)
 }
 
 // AttemptEnded says that the attempt that was asked for last is over. If it
-// found a path, DirectUp has said so before, and this changes nothing.
-func (m *Machine) AttemptEnded(now time.Time) Decision {
+// found a path, Up has said so before, and this changes nothing.
+func (m *Machine) AttemptEnded(now time.Time) Verdict {
 	if m.attempting {
 		m.attempting = false
 		m.attemptFailed(now)
@@ -187,11 +186,11 @@ func (m *Machine) AttemptEnded(now time.Time) Decision {
 	return m.decided(now, m.route)
 }
 
-// NetworkChanged says that addresses or routes of this host changed. A direct
-// path is under suspicion until it is heard from.
-func (m *Machine) NetworkChanged(now time.Time) Decision {
+// NetworkChanged says that addresses or routes of this host changed. A path in use is
+// under suspicion until it is heard from.
+func (m *Machine) NetworkChanged(now time.Time) Verdict {
 	before := m.route
-	if m.state == direct {
+	if m.state == inUse {
 		m.suspectNow(now)
 	}
 	m.attempting, m.step = false, 0
@@ -203,19 +202,21 @@ func (m *Machine) NetworkChanged(now time.Time) Decision {
 }
 
 // Tick says what was heard and sent until now.
-func (m *Machine) Tick(now time.Time, seen Observation) Decision {
+func (m *Machine) Tick(now time.Time, seen Observation) Verdict {
 	before := m.route
-	m.note(seen)
+	heard := m.heard(seen)
+	m.note(seen, heard)
 	switch {
-	case m.state == relayed:
+	case m.state == floored:
 	case m.lost(now, seen):
 		m.lose(now)
-	case m.state == direct && m.silent(now, seen):
+	case m.state == inUse && m.silent(now, seen, heard):
 		m.suspectNow(now)
-	case m.state == suspect && seen.HeardDirect.After(m.suspectAt),
-		m.state == trial && seen.HeardDirect.After(m.upAt):
-		m.state, m.path = direct, Direct
-		m.route.Relay = false
+	case m.state == suspect && heard.After(m.suspectAt), m.state == trial && heard.After(m.upAt):
+		m.state = inUse
+	}
+	if m.state == inUse {
+		m.route.Floor = now.Sub(seen.Doubted) < helpFor
 	}
 	if m.last.IsValid() {
 		m.lookBack(now, seen)
@@ -227,21 +228,39 @@ func (m *Machine) Tick(now time.Time, seen Observation) Decision {
 	return m.decided(now, before)
 }
 
-// note follows the runs of packets that say something about the direct path.
-func (m *Machine) note(seen Observation) {
-	if m.state != relayed {
-		heard, gap := later(seen.HeardDirect, m.upAt), max(pause, 4*m.rtt)
-		m.sent.note(seen.SentDirect, heard, gap)
-		m.overRelay.note(seen.HeardRelay, heard, gap)
+// heard returns when the peer was heard on the path for certain. What looks like a
+// packet of the connection may be somebody else's: while the path is trusted, it counts
+// if one was proven since. In doubt a question must have been answered; and packets too,
+// if some were sent.
+func (m *Machine) heard(seen Observation) time.Time {
+	switch {
+	case m.state == inUse:
+		return earlier(seen.Heard, seen.Genuine)
+	case m.state == trial && !seen.Sent.After(m.upAt), m.state == suspect && !seen.Sent.After(m.suspectAt):
+		return seen.Answered
+	}
+	return earlier(seen.Heard, seen.Answered)
+}
+
+// doubts reports whether the path is in doubt, or looked back at.
+func (m *Machine) doubts() bool {
+	return m.state == trial || m.state == suspect || m.last.IsValid() && m.route.Addr.IsValid()
+}
+
+// note follows the runs of packets that say something about the path.
+func (m *Machine) note(seen Observation, heard time.Time) {
+	if m.state != floored {
+		heard, gap := later(heard, m.upAt), max(pause, 4*m.rtt)
+		m.sent.note(later(seen.Sent, m.askedAt), heard, gap)
+		m.overFloor.note(seen.HeardFloor, heard, gap)
 	}
 }
 
-// A run is a sequence of packets without a long pause, since the direct path
-// was last heard.
+// A run is a sequence of packets without a long pause, since the path was last heard.
 type run struct{ first, last time.Time }
 
 // note adds a packet seen at a time to the run. A new one begins after a gap,
-// and when the direct path was heard since it began.
+// and when the path was heard since it began.
 func (r *run) note(at, heard time.Time, gap time.Duration) {
 	if !heard.Before(r.first) || at.Sub(r.last) > gap {
 		r.first = time.Time{}
@@ -260,56 +279,71 @@ func (r *run) length() time.Duration {
 	return r.last.Sub(r.first)
 }
 
-// unanswered reports whether packets were sent on the direct path for at least
+// unanswered reports whether packets were sent on the path for at least
 // long, the first of them at least since ago, and nothing came back.
 func (m *Machine) unanswered(now time.Time, since, long time.Duration) bool {
 	return m.sent.length() >= long && now.Sub(m.sent.first) >= since
 }
 
-// silent reports whether the direct path is quiet where it should not be: it
-// does not answer, or the peer talks over the relay.
-func (m *Machine) silent(now time.Time, seen Observation) bool {
+// silent reports whether the path is quiet where it should not be: it does not answer,
+// or the peer talks over the floor.
+func (m *Machine) silent(now time.Time, seen Observation, heard time.Time) bool {
 	return m.unanswered(now, max(suspectAfter, 2*m.rtt), askedFor) ||
-		seen.HeardRelay.Sub(later(seen.HeardDirect, m.upAt)) >= relayedAfter
+		seen.HeardFloor.Sub(later(heard, m.upAt)) >= leftAfter ||
+		m.fails(now, seen)
 }
 
-// lost reports whether the direct path is dead: it did not answer for long, or
-// the peer has used the relay for long.
+// fails reports whether the path does not answer a question that is asked when the peer
+// talks over the floor: then what is heard on the path may be somebody else's.
+func (m *Machine) fails(now time.Time, seen Observation) bool {
+	since := later(seen.Answered, m.upAt)
+	if !seen.HeardFloor.After(m.upAt) || now.Sub(seen.HeardFloor) > leftAfter || now.Sub(since) < verifyEvery {
+		m.verifyAt = time.Time{}
+		return false
+	}
+	if m.verifyAt.IsZero() {
+		m.verifyAt = now
+	}
+	return now.Sub(m.verifyAt) >= max(verifyFor, 4*m.rtt)
+}
+
+// lost reports whether the path is dead: it did not answer for long, or the peer has
+// used the floor for long.
 func (m *Machine) lost(now time.Time, seen Observation) bool {
 	after := max(loseAfter, 5*m.rtt)
-	deaf := m.state == suspect && !seen.HeardRelay.After(m.sent.first)
+	deaf := m.state == suspect && !seen.HeardFloor.After(m.sent.first)
 	return m.unanswered(now, after, pressedFor) ||
 		deaf && m.unanswered(now, max(deafAfter, 4*m.rtt), pressedFor) ||
-		m.state == suspect && m.overRelay.length() >= after
+		m.state == suspect && m.overFloor.length() >= after
 }
 
 func (m *Machine) suspectNow(now time.Time) {
-	m.state, m.suspectAt = suspect, now
-	m.route.Relay = true
+	m.state, m.suspectAt, m.verifyAt = suspect, now, time.Time{}
+	m.route.Floor = true
 }
 
-// lookBack takes the lost path into use again if the relay stays as silent as it.
+// lookBack takes the lost path into use again if the floor stays as silent as it.
 func (m *Machine) lookBack(now time.Time, seen Observation) {
 	switch {
-	case seen.HeardRelay.After(m.lostAt):
-		m.last, m.route = netip.AddrPort{}, Route{Relay: true}
+	case seen.HeardFloor.After(m.lostAt):
+		m.last, m.route = netip.AddrPort{}, Route{Floor: true}
 	case now.Sub(m.lostAt) < asideFor:
-	case seen.HeardDirect.After(m.lostAt):
-		m.state, m.path = direct, Direct
-		m.route, m.last = Route{Direct: m.last}, netip.AddrPort{}
-		m.upAt, m.sent, m.overRelay = now, run{}, run{}
-		m.plan(now) // ICE has given it up, and must prove it anew
+	case seen.Answered.After(m.lostAt):
+		m.state = inUse
+		m.route, m.last = Route{Addr: m.last}, netip.AddrPort{}
+		m.upAt, m.askedAt, m.verifyAt, m.sent, m.overFloor = now, time.Time{}, time.Time{}, run{}, run{}
+		m.plan(now) // who found it has given it up, and must prove it anew
 	default:
-		m.route.Direct = m.last
+		m.route.Addr = m.last
 	}
 }
 
-// lose leaves the direct path and plans an attempt: at once after a stable one,
-// else at the next step.
+// lose leaves the path and plans an attempt: at once after a stable one, else at the
+// next step.
 func (m *Machine) lose(now time.Time) {
-	m.last, m.lostAt = m.route.Direct, now
-	m.state, m.path = relayed, m.relay
-	m.route = Route{Relay: true}
+	m.last, m.lostAt = m.route.Addr, now
+	m.state = floored
+	m.route = Route{Floor: true}
 	if now.Sub(m.upAt) < stableAfter {
 		m.attemptFailed(now)
 		return
@@ -318,9 +352,9 @@ func (m *Machine) lose(now time.Time) {
 	m.plan(now)
 }
 
-// attemptFailed plans the next attempt, unless a direct path is in use.
+// attemptFailed plans the next attempt, unless a path is in use.
 func (m *Machine) attemptFailed(now time.Time) {
-	if m.state == relayed {
+	if m.state == floored {
 		delays := retryDelays()
 		m.plan(now.Add(delays[min(m.step, len(delays)-1)]))
 		m.step++
@@ -336,19 +370,30 @@ func (m *Machine) plan(at time.Time) {
 }
 
 // decided is decide for an event before which the route was before.
-func (m *Machine) decided(now time.Time, before Route) Decision {
-	d := m.decide(now)
-	d.Changed = m.route != before
-	return d
+func (m *Machine) decided(now time.Time, before Route) Verdict {
+	v := m.decide(now)
+	v.Changed = m.route != before
+	return v
 }
 
-func (m *Machine) decide(now time.Time) Decision {
-	d := Decision{Route: m.route, Path: m.path}
+func (m *Machine) decide(now time.Time) Verdict {
+	v := Verdict{Route: m.route, InUse: m.state == inUse || m.state == suspect, Doubt: m.doubts()}
+	v.Ask = v.Doubt || m.state == inUse && !m.verifyAt.IsZero()
+	if v.Doubt {
+		m.askedAt = now
+	}
 	if !m.attempting && !m.nextAt.IsZero() && !now.Before(m.nextAt) {
 		m.attempting, m.startedAt, m.nextAt = true, now, time.Time{}
-		d.StartAttempt = true
+		v.StartAttempt = true
 	}
-	return d
+	return v
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func later(a, b time.Time) time.Time {

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"peerway/signal/datagram"
 )
 
 // UsePlainReceiver makes s read as it does on systems without recvmmsg.
@@ -18,12 +20,12 @@ func Segments(n, size int) []byte {
 	if n < 2 {
 		return nil
 	}
-	return appendControl(nil, control{segment: size}, false)
+	return (datagram.Control{Segment: size}).Append(nil, false)
 }
 
 // ECN returns the control message with which QUIC marks a packet for an IPv6
 // address; none for no mark.
-func ECN(mark byte) []byte { return appendControl(nil, control{ecn: mark}, false) }
+func ECN(mark byte) []byte { return (datagram.Control{ECN: mark}).Append(nil, false) }
 
 // ReportECN has the kernel tell the mark of every received packet.
 func ReportECN(s *Socket) (err error) {

@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"golang.org/x/net/ipv4"
+
+	"peerway/signal/datagram"
 )
 
 // What is done for every packet allocates nothing. TestPacketsAllocateNothing
 // holds each of these steps to that, and BenchmarkHot measures it.
 
 const (
-	hotPacket = 1444
+	hotPacket = PacketSize
 	hotBatch  = 14 // packets in a batch of QUIC's
 )
 
@@ -41,7 +43,8 @@ func hotPackets(n int) []byte {
 func hotSocket() (*Socket, *Peer) {
 	s := new(Socket)
 	s.in.init()
-	p := s.Add(nil)
+	s.wrapped.New = func() any { return new([datagram.MaxBatch]byte) }
+	p := s.Add(nil, 1)
 	p.Authenticate(hotAddress)
 	return s, p
 }
@@ -52,11 +55,10 @@ var hotAddress = netip.MustParseAddrPort("192.0.2.1:4433")
 func splitting() (packets int, step func()) {
 	s, _ := hotSocket()
 	joined, ms := hotPackets(3*hotBatch), hotMessages()
-	received := make([]datagram, 1)
+	received := make([]datagram.Datagram, 1)
 	return 3 * hotBatch, func() {
-		received[0] = datagram{data: joined, from: hotAddress, segment: hotPacket, ecn: 2}
+		received[0] = datagram.Datagram{Data: joined, From: hotAddress, Segment: hotPacket, ECN: 2}
 		s.account(received)
-		s.reader.received = received
 		for n := 1; n > 0; n, _ = s.handOverReceived(ms) {
 		}
 	}
@@ -81,17 +83,18 @@ func joining() (packets int, step func()) {
 	j, batch, ctx := newJoiner(), hotPackets(hotBatch), context.Background()
 	return 3 * hotBatch, func() {
 		for range 3 {
-			j.put(batch, control{segment: hotPacket})
+			j.put(batch, datagram.Control{Segment: hotPacket})
 		}
 		j.take(ctx)
 	}
 }
 
-// controlling translates the control messages of a batch.
-func controlling() (packets int, step func()) {
-	oob := appendControl(nil, control{segment: hotPacket, ecn: 2}, false)
-	space := make([]byte, controlSpace)
-	return hotBatch, func() { appendControl(space[:0], parseControl(oob), true) }
+// wrapping puts the header for a relay before each packet of a batch.
+func wrapping() (packets int, step func()) {
+	s, _ := hotSocket()
+	batch := hotPackets(3 * hotBatch)
+	send := func([]byte, datagram.Control) error { return nil }
+	return 3 * hotBatch, func() { s.wrap(batch, datagram.Control{Segment: hotPacket}, 1, send) }
 }
 
 var hotSteps = []struct {
@@ -102,7 +105,7 @@ var hotSteps = []struct {
 	{"split", splitting, 0},
 	{"inject", injecting, hotBatch / 2}, // under the race detector a sync.Pool forgets some of what it holds
 	{"join", joining, 0},
-	{"control", controlling, 0},
+	{"wrap", wrapping, 0},
 }
 
 func TestPacketsAllocateNothing(t *testing.T) {
@@ -145,7 +148,7 @@ func BenchmarkJoiner(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(batch)))
 	for b.Loop() {
-		j.put(batch, control{segment: hotPacket})
+		j.put(batch, datagram.Control{Segment: hotPacket})
 	}
 	cancel()
 	j.mu.Lock()

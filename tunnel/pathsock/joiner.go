@@ -3,6 +3,8 @@ package pathsock
 import (
 	"context"
 	"sync"
+
+	"peerway/signal/datagram"
 )
 
 // A joiner makes larger batches of those that QUIC writes: what is written
@@ -19,57 +21,50 @@ type joiner struct {
 	sending bool
 	pending []byte
 	spare   []byte
-	control control // of pending
-	closed  bool    // the last packet of pending is shorter: nothing fits behind it
+	control datagram.Control // of pending
+	closed  bool             // the last packet of pending is shorter: nothing fits behind it
 }
 
-// The kernel takes so much in one call (UDP_MAX_SEGMENTS, and the largest UDP
-// payload of IPv4 and IPv6).
-const (
-	maxSegments = 64
-	maxJoined   = 65535 - 8 - 40
-)
-
 // fits reports whether b can go behind what is pending.
-func (j *joiner) fits(b []byte, c control) bool {
+func (j *joiner) fits(b []byte, c datagram.Control) bool {
 	if len(j.pending) == 0 {
 		return true
 	}
-	size := c.segment
+	size := c.Segment
 	if size == 0 {
 		size = len(b)
 	}
 	joined := len(j.pending) + len(b)
-	return !j.closed && c.ecn == j.control.ecn && joined <= maxJoined && joined <= maxSegments*j.control.segment &&
-		(size == j.control.segment || c.segment == 0 && size < j.control.segment)
+	return !j.closed && c.ECN == j.control.ECN && joined <= datagram.MaxBatch && joined <= datagram.MaxSegments*j.control.Segment &&
+		(size == j.control.Segment || c.Segment == 0 && size < j.control.Segment)
 }
 
 // put queues b for the goroutine in Run. It reports false if b is to be sent by
 // the caller, now: there is nobody to do it, or nothing to wait for.
-func (j *joiner) put(b []byte, c control) bool {
+func (j *joiner) put(b []byte, c datagram.Control) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for j.running && !j.fits(b, c) {
 		j.changed.Wait()
 	}
 	idle := len(j.pending) == 0 && !j.sending
-	if !j.running || idle && c.segment == 0 {
+	if !j.running || idle && c.Segment == 0 {
 		return false
 	}
 	if len(j.pending) == 0 {
 		j.control, j.closed = c, false
-		if c.segment == 0 {
-			j.control.segment, j.closed = len(b), true
+		if c.Segment == 0 {
+			j.control.Segment, j.closed = len(b), true
 		}
 	}
-	j.closed = j.closed || len(b)%j.control.segment != 0
+	j.closed = j.closed || len(b)%j.control.Segment != 0
 	j.pending = append(j.pending, b...)
 	j.changed.Broadcast()
 	return true
 }
 
 // take waits for something to send. It reports false when done.
-func (j *joiner) take(ctx context.Context) (b []byte, c control, ok bool) {
+func (j *joiner) take(ctx context.Context) (b []byte, c datagram.Control, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.sending = false
@@ -79,13 +74,13 @@ func (j *joiner) take(ctx context.Context) (b []byte, c control, ok bool) {
 	if len(j.pending) == 0 {
 		j.running = false
 		j.changed.Broadcast()
-		return nil, control{}, false
+		return nil, datagram.Control{}, false
 	}
 	b, c = j.pending, j.control
 	j.pending, j.spare = j.spare[:0], b
 	j.sending = true
-	if len(b) == c.segment {
-		c.segment = 0
+	if len(b) == c.Segment {
+		c.Segment = 0
 	}
 	j.changed.Broadcast()
 	return b, c, true
@@ -110,10 +105,12 @@ func (p *Peer) Run(ctx context.Context) {
 		if !ok {
 			return
 		}
-		if route := p.route.Load(); route.Direct.IsValid() {
-			p.sendDirect(b, c, route) // an end of the socket is noticed by who writes next
-		} else {
-			p.writeRelay(b, c.segment)
+		route := p.route.Load()
+		for _, path := range route.paths {
+			p.sendPath(b, c, path, route) // an end of the socket is noticed by who writes next
+		}
+		if len(route.paths) == 0 { // it was, when this was written
+			p.writeCarrier(b, c.Segment)
 		}
 	}
 }

@@ -2,7 +2,8 @@ package pathsock
 
 import (
 	"encoding/binary"
-	"net/netip"
+
+	"peerway/signal/datagram"
 )
 
 // A packet that may not fit a narrow path crosses it in two parts:
@@ -17,28 +18,28 @@ const maxPart = (maxPacket + 1) / 2
 
 // writeParts sends the packets of b to a narrow path, in two parts each if they
 // are large.
-func (p *Peer) writeParts(b []byte, c control, to netip.AddrPort) (err error) {
-	segment := c.segment
+func (p *Peer) writeParts(b []byte, c datagram.Control, path *path) (err error) {
+	segment := c.Segment
 	if segment == 0 {
 		segment = len(b)
 	}
 	for len(b) > 0 {
 		n := min(len(b), segment)
 		if n <= narrowSize {
-			err = p.socket.send(b[:n], control{ecn: c.ecn}, to)
+			err = p.socket.send(b[:n], datagram.Control{ECN: c.ECN}, path.way)
 		} else {
-			err = p.writeHalves(b[:n], c.ecn, to)
+			err = p.writeHalves(b[:n], c.ECN, path.way)
 		}
 		if err != nil {
 			return err
 		}
-		p.sent.direct.Add(1)
+		path.sent.packets.Add(1)
 		b = b[n:]
 	}
 	return nil
 }
 
-func (p *Peer) writeHalves(packet []byte, ecn byte, to netip.AddrPort) error {
+func (p *Peer) writeHalves(packet []byte, ecn byte, to way) error {
 	number := uint16(p.numbered.Add(1))
 	half := (len(packet) + 1) / 2
 	var space [partHeader + maxPart]byte
@@ -46,7 +47,7 @@ func (p *Peer) writeHalves(packet []byte, ecn byte, to netip.AddrPort) error {
 		part := append(space[:0], typePart, byte(i))
 		part = binary.BigEndian.AppendUint16(part, number)
 		part = append(part, payload...)
-		if err := p.socket.send(part, control{ecn: ecn}, to); err != nil {
+		if err := p.socket.send(part, datagram.Control{ECN: ecn}, to); err != nil {
 			return err
 		}
 	}

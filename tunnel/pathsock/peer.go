@@ -3,82 +3,110 @@ package pathsock
 import (
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// A Relay carries packets to a peer when no direct path does.
-type Relay interface {
+// A Carrier carries packets to a peer where no datagrams pass.
+type Carrier interface {
 	// WritePacket sends one QUIC packet, which it borrows until it returns. It
 	// must not block, and may be called from several goroutines. An error is
 	// the loss of the packet, nothing more.
 	WritePacket(p []byte) error
 }
 
-// A Route says where the packets for a peer go. With both fields set each
-// packet goes both ways; with none it is lost.
+// A Route says where the packets for a peer go. With several fields set each
+// packet goes every way; with none it is lost.
 type Route struct {
-	Direct netip.AddrPort // the peer's real address; invalid means no direct path
-	Relay  bool
+	Direct  netip.AddrPort // the peer's real address; invalid means no direct path
+	Relay   netip.AddrPort // of a relay on UDP that knows the session; invalid means none
+	Carrier bool
+}
+
+// routed is a route with what is known of its paths.
+type routed struct {
+	Route
+	paths []*path
 }
 
 // Stats is what a Peer has counted. Bytes are those of QUIC packets, without
-// headers below; a packet that goes both ways counts once in bytes.
+// headers below; a packet that goes several ways counts once in bytes.
 type Stats struct {
-	BytesIn, BytesOut   uint64
-	DirectIn, DirectOut uint64 // packets
-	RelayIn, RelayOut   uint64 // packets
-	Dropped             uint64 // packets from the relay that found the queue full
-	SendErrors          uint64 // direct sends that the kernel refused
+	BytesIn, BytesOut      uint64
+	Direct, Relay, Carrier PathStats
+	Dropped                uint64 // packets from the carrier that found the queue full
+	SendErrors             uint64 // datagrams that the kernel refused
+}
 
-	HeardDirect time.Time // last packet from an authenticated source; zero is never
-	HeardRelay  time.Time // last packet from the relay
-	SentDirect  time.Time // last attempt to send on the direct path
+// PathStats is what a Peer has counted on one kind of path. Times are zero for never.
+type PathStats struct {
+	In, Out uint64    // packets
+	Heard   time.Time // last packet from where the peer is
+	Doubted time.Time // last time that the peer said it may not hear ours
+	Sent    time.Time // last attempt to send one
 }
 
 // A Peer is one remote process, under one address for as long as it is known.
 // All methods are safe for concurrent use.
 type Peer struct {
-	socket *Socket
-	relay  Relay
-	id     uint64
-	addr   *net.UDPAddr
+	socket  *Socket
+	carrier Carrier
+	session uint64 // before its packets at relays
+	id      uint64
+	addr    *net.UDPAddr
 
-	route       atomic.Pointer[Route]
-	unsegmented atomic.Bool           // the direct path refuses UDP_SEGMENT
-	width       atomic.Pointer[width] // of the direct path; nil if there never was one
-	numbered    atomic.Uint32         // packets that were sent in parts
-	parts       parts                 // belongs to the goroutine that reads
-	echoes      echoes
-	joiner      joiner
-	closed      atomic.Bool
-	patience    atomic.Int64 // nanoseconds
-	backlog     backlog
-	queued      int // packets in the socket's queue, guarded by its lock
+	route    atomic.Pointer[routed]
+	mu       sync.Mutex                       // serializes changes of route, paths and relays
+	paths    atomic.Pointer[[]*path]          // that were used or asked, the newest last
+	relays   atomic.Pointer[[]netip.AddrPort] // from which packets count as the peer's
+	numbered atomic.Uint32                    // packets that were sent in parts
+	parts    parts                            // belongs to the goroutine that reads
+	echoes   echoes
+	joiner   joiner
+	closed   atomic.Bool
+	patience atomic.Int64 // nanoseconds
+	backlog  backlog
+	queued   int // packets in the socket's queue, guarded by its lock
 
-	received received
-	_        [64]byte // the reader and the writer count in different cache lines
-	sent     sent
+	received   struct{ direct, relay, carrier incoming }
+	dropped    atomic.Uint64
+	_          [64]byte // the reader and the writer count in different cache lines
+	sent       struct{ direct, relay, carrier outgoing }
+	sentBytes  atomic.Uint64
+	sentErrors atomic.Uint64
 }
 
-type received struct {
-	bytes, direct, relay, dropped atomic.Uint64
-	heardDirect, heardRelay       atomic.Int64 // by Socket.now
+// incoming counts packets of one kind of path.
+type incoming struct {
+	packets, bytes atomic.Uint64
+	at, doubted    atomic.Int64 // by Socket.now
 }
 
-type sent struct {
-	bytes, direct, relay, errors atomic.Uint64
-	sentDirect                   atomic.Int64 // by Socket.now
+func (i *incoming) count(now int64, packets, bytes int) {
+	i.packets.Add(uint64(packets))
+	i.bytes.Add(uint64(bytes))
+	i.at.Store(now)
 }
 
-// Add makes a peer known, under a new fictitious address, with everything
-// going over relay. It borrows relay until the peer is closed; nil loses what
-// is sent over it. The caller closes the peer.
-func (s *Socket) Add(relay Relay) *Peer {
-	p := &Peer{socket: s, relay: relay}
+// outgoing counts packets to one kind of path.
+type outgoing struct {
+	packets atomic.Uint64
+	at      atomic.Int64 // by Socket.now
+}
+
+// Add makes a peer known, under a new fictitious address, with everything going
+// to carrier. It borrows carrier until the peer is closed; nil loses what is sent
+// there. session is the number before its packets at relays, and not 0. The
+// caller closes the peer.
+func (s *Socket) Add(carrier Carrier, session uint64) *Peer {
+	p := &Peer{socket: s, carrier: carrier, session: session}
 	p.backlog.moved = make(chan struct{}, 1)
 	p.joiner.changed.L = &p.joiner.mu
-	p.route.Store(&Route{Relay: true})
+	p.route.Store(&routed{Route: Route{Carrier: true}})
+	p.paths.Store(new([]*path))
+	p.relays.Store(new([]netip.AddrPort))
 	s.tables.add(p)
 	return p
 }
@@ -89,15 +117,46 @@ func (p *Peer) Addr() *net.UDPAddr { return p.addr }
 // SetRoute sends everything from now on along r. It does not make Direct an
 // authenticated source.
 func (p *Peer) SetRoute(r Route) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := &routed{Route: r}
 	if r.Direct.IsValid() {
-		r.Direct = unmap(r.Direct)
+		next.Direct = unmap(r.Direct)
+		next.paths = append(next.paths, p.path(way{to: next.Direct}))
 	}
-	if w := p.width.Load(); r.Direct.IsValid() && (w == nil || w.path != r.Direct) {
-		p.width.Store(newWidth(r.Direct)) // before the route: write looks for it
+	if r.Relay.IsValid() {
+		next.Relay = unmap(r.Relay)
+		next.paths = append(next.paths, p.path(way{next.Relay, p.session}))
 	}
-	if old := p.route.Swap(&r); old.Direct != r.Direct {
-		p.unsegmented.Store(false)
+	p.route.Store(next)
+}
+
+// maxPaths bounds the paths that a peer is remembered to have.
+const maxPaths = 8
+
+// path returns what is known of a way to the peer, from now on. p.mu is held.
+func (p *Peer) path(w way) *path {
+	if known := p.known(w); known != nil {
+		return known
 	}
+	sent := &p.sent.direct
+	if w.session != 0 {
+		sent = &p.sent.relay
+	}
+	made, old := newPath(w, sent), *p.paths.Load()
+	paths := append(slices.Clone(old[max(0, len(old)+1-maxPaths):]), made)
+	p.paths.Store(&paths)
+	return made
+}
+
+// known returns the path of a way, or nil.
+func (p *Peer) known(w way) *path {
+	for _, path := range *p.paths.Load() {
+		if path.way == w {
+			return path
+		}
+	}
+	return nil
 }
 
 // Authenticate lets QUIC packets from source count as this peer's. ICE has
@@ -111,19 +170,29 @@ func (p *Peer) Forget(source netip.AddrPort) {
 	p.socket.tables.forget(p, unmap(source))
 }
 
-// Inject hands QUIC a packet of this peer that came over the relay. It copies
+// Accept lets packets of the session count as this peer's that come from one of
+// these relays, and no others.
+func (p *Peer) Accept(relays ...netip.AddrPort) {
+	for i := range relays {
+		relays[i] = unmap(relays[i])
+	}
+	p.relays.Store(&relays)
+}
+
+// accepts reports whether a relay is one of those.
+func (p *Peer) accepts(relay netip.AddrPort) bool { return slices.Contains(*p.relays.Load(), relay) }
+
+// Inject hands QUIC a packet of this peer that its carrier brought. It copies
 // the packet and never blocks: while the queue is full, packets are dropped.
 func (p *Peer) Inject(packet []byte) {
 	if p.closed.Load() || !isQUIC(packet) || len(packet) > maxPacket {
 		return
 	}
 	if !p.socket.in.push(p, packet) {
-		p.received.dropped.Add(1)
+		p.dropped.Add(1)
 		return
 	}
-	p.received.bytes.Add(uint64(len(packet)))
-	p.received.relay.Add(1)
-	p.received.heardRelay.Store(p.socket.now())
+	p.received.carrier.count(p.socket.now(), 1, len(packet))
 	p.socket.wake()
 }
 
@@ -132,18 +201,18 @@ func (p *Peer) SetPatience(d time.Duration) { p.patience.Store(int64(d)) }
 
 // Stats returns what has been counted so far.
 func (p *Peer) Stats() Stats {
+	of := func(in *incoming, out *outgoing) PathStats {
+		return PathStats{In: in.packets.Load(), Out: out.packets.Load(), Heard: p.socket.time(&in.at), Doubted: p.socket.time(&in.doubted), Sent: p.socket.time(&out.at)}
+	}
+	in, out := &p.received, &p.sent
 	return Stats{
-		BytesIn:     p.received.bytes.Load(),
-		BytesOut:    p.sent.bytes.Load(),
-		DirectIn:    p.received.direct.Load(),
-		DirectOut:   p.sent.direct.Load(),
-		RelayIn:     p.received.relay.Load(),
-		RelayOut:    p.sent.relay.Load(),
-		Dropped:     p.received.dropped.Load(),
-		SendErrors:  p.sent.errors.Load(),
-		HeardDirect: p.socket.time(&p.received.heardDirect),
-		HeardRelay:  p.socket.time(&p.received.heardRelay),
-		SentDirect:  p.socket.time(&p.sent.sentDirect),
+		BytesIn:    in.direct.bytes.Load() + in.relay.bytes.Load() + in.carrier.bytes.Load(),
+		BytesOut:   p.sentBytes.Load(),
+		Direct:     of(&in.direct, &out.direct),
+		Relay:      of(&in.relay, &out.relay),
+		Carrier:    of(&in.carrier, &out.carrier),
+		Dropped:    p.dropped.Load(),
+		SendErrors: p.sentErrors.Load(),
 	}
 }
 

@@ -3,6 +3,8 @@ package pathsock
 import (
 	"net"
 	"time"
+
+	"peerway/signal/datagram"
 )
 
 // plainReceiver reads one datagram per call, on every system.
@@ -11,7 +13,7 @@ type plainReceiver struct {
 	conn    *net.UDPConn
 	blocked bool // the last call was free to block
 	buffer  []byte
-	one     [1]datagram
+	one     [1]datagram.Datagram
 }
 
 // pollFor is how long a plainReceiver that must not block looks for a
@@ -22,10 +24,10 @@ func newPlainReceiver(s *Socket) *plainReceiver {
 	return &plainReceiver{socket: s, conn: s.conn, buffer: make([]byte, 2048)}
 }
 
-func (r *plainReceiver) receive(wait func() bool) ([]datagram, error) {
+func (r *plainReceiver) Receive(wait func() bool) ([]datagram.Datagram, error) {
 	polling := false
 	if !wait() {
-		// Packets from a relay are at hand. Only when they leave no gap at all
+		// Packets from a carrier are at hand. Only when they leave no gap at all
 		// is the kernel looked at, or direct packets would never be read.
 		if r.blocked {
 			r.blocked = false
@@ -43,7 +45,7 @@ func (r *plainReceiver) receive(wait func() bool) ([]datagram, error) {
 	if polling {
 		r.socket.awoken()
 	}
-	r.one[0] = datagram{data: r.buffer[:n], from: unmap(from)}
+	r.one[0] = datagram.Datagram{Data: r.buffer[:n], From: unmap(from)}
 	return r.one[:], nil
 }
 

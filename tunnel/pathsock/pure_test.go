@@ -7,34 +7,6 @@ import (
 	"testing"
 )
 
-func TestCut(t *testing.T) {
-	for _, test := range []struct {
-		size, segment int
-		want          []int
-	}{
-		{size: 10, segment: 0, want: []int{10}},
-		{size: 10, segment: 10, want: []int{10}},
-		{size: 10, segment: 20, want: []int{10}},
-		{size: 10, segment: -1, want: []int{10}},
-		{size: 10, segment: 4, want: []int{4, 4, 2}},
-		{size: 8, segment: 4, want: []int{4, 4}},
-		{size: 3, segment: 1, want: []int{1, 1, 1}},
-	} {
-		d := datagram{data: make([]byte, test.size), segment: test.segment}
-		if got := count(d.data, d.segment); got != len(test.want) {
-			t.Errorf("%d bytes by %d: %d packets, want %d", test.size, test.segment, got, len(test.want))
-		}
-		for _, want := range test.want {
-			if packet := d.cut(); len(packet) != want || cap(packet) != want {
-				t.Errorf("%d bytes by %d: packet of %d, want %d", test.size, test.segment, len(packet), want)
-			}
-		}
-		if len(d.data) != 0 {
-			t.Errorf("%d bytes by %d: %d bytes are left", test.size, test.segment, len(d.data))
-		}
-	}
-}
-
 func TestFictitious(t *testing.T) {
 	for _, id := range []uint64{1, 2, 1 << 40, 1<<64 - 1} {
 		addr := fictitious(id, 1)
@@ -74,7 +46,7 @@ func TestOpenWithoutIPv6(t *testing.T) {
 	defer s.Close()
 
 	source := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), s.Port())
-	p := s.Add(nil)
+	p := s.Add(nil, 1)
 	p.Authenticate(netip.AddrPortFrom(netip.AddrFrom16(source.Addr().As16()), source.Port())) // mapped
 	p.SetRoute(Route{Direct: source})
 	if _, err := s.WriteTo([]byte{0x40, 7}, p.Addr()); err != nil { // to itself

@@ -44,14 +44,14 @@ type side struct {
 func join(t testing.TB, ip string) (a, b *side) {
 	t.Helper()
 	a, b = newSide(t, ip, nil), newSide(t, ip, nil)
-	a.peer = a.socket.Add(relayFunc(func(p []byte) error { b.peer.Inject(p); return nil }))
-	b.peer = b.socket.Add(relayFunc(func(p []byte) error { a.peer.Inject(p); return nil }))
+	a.peer = a.socket.Add(relayFunc(func(p []byte) error { b.peer.Inject(p); return nil }), 1)
+	b.peer = b.socket.Add(relayFunc(func(p []byte) error { a.peer.Inject(p); return nil }), 1)
 	return a, b
 }
 
 func newSide(t testing.TB, ip string, stun func([]byte, netip.AddrPort)) *side {
 	t.Helper()
-	socket, err := pathsock.Listen(pathsock.Config{STUN: stun})
+	socket, err := pathsock.Listen(pathsock.Config{Other: stun})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func newSide(t testing.TB, ip string, stun func([]byte, netip.AddrPort)) *side {
 
 // route sends what s has for the other side along a route.
 func (s *side) route(other *side, direct, relay bool) {
-	r := pathsock.Route{Relay: relay}
+	r := pathsock.Route{Carrier: relay}
 	if direct {
 		s.peer.Authenticate(other.addr)
 		r.Direct = other.addr
@@ -256,13 +256,13 @@ func TestTransfer(t *testing.T) {
 			transfer(t, server, client, 2<<20, nil)
 
 			for _, s := range []pathsock.Stats{a.peer.Stats(), b.peer.Stats()} {
-				if got := s.DirectIn > 0 && s.DirectOut > 0; got != test.direct {
+				if got := s.Direct.In > 0 && s.Direct.Out > 0; got != test.direct {
 					t.Errorf("packets went direct: %v, want %v (%+v)", got, test.direct, s)
 				}
-				if got := s.RelayIn > 0 && s.RelayOut > 0; got != test.relay {
+				if got := s.Carrier.In > 0 && s.Carrier.Out > 0; got != test.relay {
 					t.Errorf("packets went over the relay: %v, want %v (%+v)", got, test.relay, s)
 				}
-				if got := !s.HeardDirect.IsZero() && !s.SentDirect.IsZero(); got != test.direct {
+				if got := !s.Direct.Heard.IsZero() && !s.Direct.Sent.IsZero(); got != test.direct {
 					t.Errorf("times of the direct path are set: %v, want %v", got, test.direct)
 				}
 			}

@@ -8,41 +8,31 @@ import (
 	"time"
 
 	"golang.org/x/net/ipv4"
+
+	"peerway/signal/datagram"
+	"peerway/signal/relay"
 )
 
-// A datagram is what the kernel gave in one piece: one packet, or with GRO
-// several of one size from one source, the last of which may be shorter.
-type datagram struct {
-	data    []byte // shrinks as packets are handed over
-	from    netip.AddrPort
-	segment int // size of a packet; 0 means data is one
-	ecn     byte
-	peer    *Peer // nil for a stranger
-}
-
-// cut takes the first packet off d.
-func (d *datagram) cut() (packet []byte) {
-	n := len(d.data)
-	if d.segment > 0 {
-		n = min(n, d.segment)
-	}
-	packet, d.data = d.data[:n:n], d.data[n:]
-	return packet
+// An arrival is a datagram and whose it is.
+type arrival struct {
+	datagram.Datagram
+	peer *Peer // nil for a stranger, and for a relay: its packets may be of several peers
 }
 
 // A receiver gets datagrams from the kernel.
 type receiver interface {
-	// receive returns what has arrived, valid until the next call. It calls
+	// Receive returns what has arrived, valid until the next call. It calls
 	// wait before it blocks and does not block if that reports false; it may
 	// then return nothing.
-	receive(wait func() bool) ([]datagram, error)
+	Receive(wait func() bool) ([]datagram.Datagram, error)
 }
 
 // reader is the state of the one goroutine that reads.
 type reader struct {
 	from     receiver
-	received []datagram // from the kernel, not handed over yet
-	injected []*packet  // from the queue; those before handed are handed over
+	received []arrival // from the kernel, not handed over yet
+	space    []arrival // of received
+	injected []*packet // from the queue; those before handed are handed over
 	handed   int
 	at       int64       // Socket.now when they were
 	waiting  func() bool // Socket.wait, bound once
@@ -98,7 +88,7 @@ func (s *Socket) ReadMsgUDP(b, _ []byte) (n, oobn, flags int, addr *net.UDPAddr,
 	return n, 0, 0, from.(*net.UDPAddr), nil
 }
 
-// fetch gets more packets, from the relays first and then from the kernel, so
+// fetch gets more packets, from the carriers first and then from the kernel, so
 // that neither waits for the other. Both are empty when it is called.
 func (s *Socket) fetch() error {
 	r := &s.reader
@@ -111,11 +101,10 @@ func (s *Socket) fetch() error {
 	if d := r.gatherer.pause(s.now()); d > 0 && s.in.empty() {
 		time.Sleep(d) // a millisecond at most
 	}
-	received, err := r.from.receive(r.waiting)
+	received, err := r.from.Receive(r.waiting)
 	s.parked.Store(false)
 	switch {
 	case err == nil:
-		r.received = received
 		s.account(received)
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -143,68 +132,99 @@ func (s *Socket) wait() bool {
 }
 
 // account finds out whose the datagrams are, and counts them.
-func (s *Socket) account(received []datagram) {
+func (s *Socket) account(received []datagram.Datagram) {
+	r := &s.reader
+	r.received = r.space[:0]
 	if len(received) == 0 {
 		return
 	}
-	now := s.now()
-	s.reader.at = now
+	r.at = s.now()
 	packets, bytes, patience := 0, 0, int64(0)
 	for i := range received {
-		d := &received[i]
-		d.peer = s.tables.source(d.from)
-		if d.peer == nil || !isQUIC(d.data) && !isPart(d.data) {
+		a := arrival{Datagram: received[i]}
+		a.peer = s.tables.source(a.From)
+		r.received = append(r.received, a)
+		of, header := a.peer, 0
+		if of == nil {
+			of, header = s.relayed(a.Data, a.From), relay.HeaderSize
+		}
+		if of == nil || !isQUIC(a.Data[header:]) && !isPart(a.Data[header:]) {
 			continue
 		}
-		n := count(d.data, d.segment)
+		n := datagram.Control{Segment: a.Segment}.Count(len(a.Data))
 		packets += n
-		bytes += len(d.data)
-		if of := d.peer.patience.Load(); i == 0 || of < patience {
-			patience = of
+		bytes += len(a.Data)
+		if d := of.patience.Load(); i == 0 || d < patience {
+			patience = d
 		}
-		heard := &d.peer.received
-		heard.bytes.Add(uint64(len(d.data)))
-		heard.direct.Add(uint64(n))
-		heard.heardDirect.Store(now)
+		if a.peer != nil {
+			of.received.direct.count(r.at, n, len(a.Data))
+		}
 	}
-	s.reader.gatherer.count(now, packets, bytes, patience)
+	r.space = r.received
+	r.gatherer.count(r.at, packets, bytes, patience)
 }
 
-// handOverReceived fills ms with packets from the kernel and gives STUN its
-// own. It returns how many it filled, and the peer, if there is one, whose
-// packets QUIC has enough of.
+// relayed returns the peer that a packet from a relay on UDP belongs to, or nil.
+func (s *Socket) relayed(packet []byte, from netip.AddrPort) *Peer {
+	if !relay.IsPacket(packet) {
+		return nil
+	}
+	session, _ := relay.SplitPacket(packet)
+	p := s.tables.session(session)
+	if p == nil || !p.accepts(from) {
+		return nil
+	}
+	return p
+}
+
+// handOverReceived fills ms with packets from the kernel and gives away what is
+// neither QUIC nor of a path. It returns how many it filled, and the peer, if there
+// is one, whose packets QUIC has enough of.
 func (s *Socket) handOverReceived(ms []ipv4.Message) (n int, full *Peer) {
 	r := &s.reader
 	for n < len(ms) && len(r.received) > 0 {
-		d := &r.received[0]
-		if len(d.data) == 0 {
+		a := &r.received[0]
+		if len(a.Data) == 0 {
 			r.received = r.received[1:]
 			continue
 		}
-		if d.peer != nil && d.peer.backlog.full() {
-			return n, d.peer
+		peer, over := a.peer, uint64(0)
+		if peer == nil {
+			if peer = s.relayed(a.Data, a.From); peer != nil {
+				over = peer.session
+			}
 		}
-		packet := d.cut()
+		if peer != nil && peer.backlog.full() {
+			return n, peer
+		}
+		packet := a.Cut()
+		if over != 0 {
+			_, packet = relay.SplitPacket(packet)
+			if isQUIC(packet) || isPart(packet) {
+				peer.received.relay.count(r.at, 1, len(packet))
+			}
+		}
 		switch {
 		case !isQUIC(packet):
-			if d.peer != nil && isPath(packet) {
-				whole := s.hearPath(d.peer, packet, d.from)
-				if whole != nil && put(&ms[n], whole, d.peer, d.ecn) {
+			if peer != nil && isPath(packet) {
+				whole := s.hearPath(peer, packet, way{a.From, over})
+				if whole != nil && put(&ms[n], whole, peer, a.ECN) {
 					n++
 				}
-			} else if s.stun != nil {
-				s.stun(packet, d.from)
+			} else if s.other != nil && over == 0 {
+				s.other(packet, a.From)
 			}
-		case d.peer == nil:
+		case peer == nil:
 			s.strangers.Add(1)
-		case put(&ms[n], packet, d.peer, d.ecn):
+		case put(&ms[n], packet, peer, a.ECN):
 			n++
 		}
 	}
 	return n, nil
 }
 
-// handOverInjected fills ms with packets from relays, and returns the same.
+// handOverInjected fills ms with packets from carriers, and returns the same.
 func (s *Socket) handOverInjected(ms []ipv4.Message) (n int, full *Peer) {
 	r := &s.reader
 	for n < len(ms) && r.handed < len(r.injected) {
@@ -228,7 +248,7 @@ func put(m *ipv4.Message, packet []byte, from *Peer, ecn byte) bool {
 		return false
 	}
 	m.N = copy(m.Buffers[0], packet)
-	m.NN = putECN(m.OOB, ecn)
+	m.NN = datagram.PutECN(m.OOB, ecn)
 	m.Addr = from.addr
 	m.Flags = 0
 	from.backlog.give(m.N)
@@ -243,6 +263,6 @@ func isPath(packet []byte) bool {
 // isPart reports whether packet is a part of one of QUIC.
 func isPart(packet []byte) bool { return len(packet) > 0 && packet[0] == typePart }
 
-// isQUIC tells QUIC from STUN: the first two bits of a QUIC packet are not
+// isQUIC tells QUIC from all else: the first two bits of a QUIC packet are not
 // both zero (RFC 9443).
 func isQUIC(packet []byte) bool { return len(packet) > 0 && packet[0]&0xc0 != 0 }

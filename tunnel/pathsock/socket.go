@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"peerway/signal/datagram"
 )
 
 // Config says where a Socket listens and who takes what is not QUIC.
@@ -18,10 +20,11 @@ type Config struct {
 	// and a port of the system's choice; where there is no IPv6, IPv4 alone.
 	Listen netip.AddrPort
 
-	// STUN takes every packet whose first two bits are 00, from whomever it
-	// came. It is called from the goroutine that reads the socket, so it must
-	// not block, and it borrows the packet until it returns. Nil drops them.
-	STUN func(packet []byte, from netip.AddrPort)
+	// Other takes every packet whose first two bits are 00, from whomever it
+	// came, but for those of a path in use: STUN, and answers of relays. It is
+	// called from the goroutine that reads the socket, so it must not block, and
+	// it borrows the packet until it returns. Nil drops them.
+	Other func(packet []byte, from netip.AddrPort)
 
 	// Log takes what happens to the socket, nothing per packet. Nil discards.
 	Log *slog.Logger
@@ -32,14 +35,15 @@ type Config struct {
 type Socket struct {
 	conn  *net.UDPConn
 	raw   syscall.RawConn
-	stun  func([]byte, netip.AddrPort)
+	other func([]byte, netip.AddrPort)
 	log   *slog.Logger
 	local *net.UDPAddr
 	start time.Time // what the times of peers count from
 
-	tables tables
-	in     queue
-	reader reader
+	tables  tables
+	wrapped sync.Pool // of *[datagram.MaxBatch]byte, for what goes to relays
+	in      queue
+	reader  reader
 
 	deadlineMu sync.Mutex
 	deadline   time.Time   // the caller's, while a wake-up may have replaced it
@@ -94,12 +98,13 @@ func newSocket(conn *net.UDPConn, cfg Config) (*Socket, error) {
 	s := &Socket{
 		conn:  conn,
 		raw:   raw,
-		stun:  cfg.STUN,
+		other: cfg.Other,
 		log:   log,
 		start: time.Now(),
 	}
 	s.local = fictitious(localID, int(s.Port()))
 	s.in.init()
+	s.wrapped.New = func() any { return new([datagram.MaxBatch]byte) }
 	s.reader.from = newReceiver(s)
 	return s, nil
 }
@@ -118,8 +123,8 @@ func (s *Socket) Port() uint16 {
 // sends its answers from there, which is wrong as soon as the path has changed.
 func (s *Socket) LocalAddr() net.Addr { return s.local }
 
-// WriteSTUN sends p to a real address, for ICE and STUN.
-func (s *Socket) WriteSTUN(p []byte, to netip.AddrPort) error {
+// WriteReal sends p to a real address, for ICE, STUN and relays.
+func (s *Socket) WriteReal(p []byte, to netip.AddrPort) error {
 	_, _, err := s.conn.WriteMsgUDPAddrPort(p, nil, unmap(to))
 	return err
 }

@@ -58,7 +58,7 @@ func TestInjectWakesReader(t *testing.T) {
 	pathsock.Both(t, func(t *testing.T, prepare func(*pathsock.Socket)) {
 		a := newSide(t, "127.0.0.1", nil)
 		prepare(a.socket)
-		a.peer = a.socket.Add(nil)
+		a.peer = a.socket.Add(nil, 1)
 		var reading sync.WaitGroup
 		defer reading.Wait()
 		defer a.socket.Close()
@@ -79,7 +79,7 @@ func TestInjectWakesReader(t *testing.T) {
 
 func TestQueueOverflow(t *testing.T) {
 	a := newSide(t, "127.0.0.1", nil)
-	flood, quiet := a.socket.Add(nil), a.socket.Add(nil)
+	flood, quiet := a.socket.Add(nil, 1), a.socket.Add(nil, 1)
 	for i := range pathsock.QueuePerPeer + 10 {
 		flood.Inject([]byte{0x40, byte(i), byte(i >> 8)})
 	}
@@ -113,7 +113,7 @@ func TestQueueOverflow(t *testing.T) {
 
 func TestInjectRefuses(t *testing.T) {
 	a := newSide(t, "127.0.0.1", nil)
-	p, closed := a.socket.Add(nil), a.socket.Add(nil)
+	p, closed := a.socket.Add(nil, 1), a.socket.Add(nil, 1)
 	p.Inject(nil)
 	p.Inject([]byte{0x00, 0x01, 0x02}) // STUN
 	p.Inject(append([]byte{0x40}, make([]byte, 1500)...))
@@ -145,8 +145,8 @@ func testStrangersAndSTUN(t *testing.T, ip string, prepare func(*pathsock.Socket
 		stuns <- packet{data: bytes.Clone(p), from: net.UDPAddrFromAddrPort(from)}
 	})
 	prepare(a.socket)
-	a.peer = a.socket.Add(nil)
-	other := a.socket.Add(nil)
+	a.peer = a.socket.Add(nil, 1)
+	other := a.socket.Add(nil, 1)
 	b := newSide(t, ip, nil)
 	var reading sync.WaitGroup
 	defer reading.Wait()
@@ -172,7 +172,7 @@ func testStrangersAndSTUN(t *testing.T, ip string, prepare func(*pathsock.Socket
 		step.change()
 		strangers := a.socket.Strangers()
 		packet := []byte{0xc0, byte(i)}
-		if err := errors.Join(b.socket.WriteSTUN(packet, a.addr), b.socket.WriteSTUN(stun, a.addr)); err != nil {
+		if err := errors.Join(b.socket.WriteReal(packet, a.addr), b.socket.WriteReal(stun, a.addr)); err != nil {
 			t.Fatal(err)
 		}
 		if got := next(t, stuns); !bytes.Equal(got.data, stun) || got.from.String() != b.addr.String() {
@@ -187,7 +187,7 @@ func testStrangersAndSTUN(t *testing.T, ip string, prepare func(*pathsock.Socket
 		}
 	}
 	got := a.peer.Stats()
-	if want := (pathsock.Stats{BytesIn: 4, DirectIn: 2, HeardDirect: got.HeardDirect}); got != want || got.HeardDirect.IsZero() {
+	if want := (pathsock.Stats{BytesIn: 4, Direct: pathsock.PathStats{In: 2, Heard: got.Direct.Heard}}); got != want || got.Direct.Heard.IsZero() {
 		t.Errorf("stats are %+v, want %+v", got, want)
 	}
 }
@@ -196,7 +196,7 @@ func TestCloseAndDeadlineWhileReading(t *testing.T) {
 	pathsock.Both(t, func(t *testing.T, prepare func(*pathsock.Socket)) {
 		a := newSide(t, "127.0.0.1", nil)
 		prepare(a.socket)
-		a.peer = a.socket.Add(nil)
+		a.peer = a.socket.Add(nil, 1)
 		var reading sync.WaitGroup
 		defer reading.Wait()
 		defer a.socket.Close()
@@ -236,7 +236,7 @@ func TestAddresses(t *testing.T) {
 	a := newSide(t, "127.0.0.1", nil)
 	seen := map[string]bool{}
 	for range 100 {
-		p := a.socket.Add(nil)
+		p := a.socket.Add(nil, 1)
 		ip, _ := netip.AddrFromSlice(p.Addr().IP)
 		if !netip.MustParsePrefix("100::/64").Contains(ip) || seen[p.Addr().String()] {
 			t.Fatalf("%v is not a new address of 100::/64", p.Addr())

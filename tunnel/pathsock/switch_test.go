@@ -41,7 +41,7 @@ func TestSwitch(t *testing.T) {
 			t.Errorf("longest pause is %v, want less than %v", pause, limit)
 		}
 		s := b.peer.Stats()
-		if s.DirectIn == 0 || s.RelayIn == 0 {
+		if s.Direct.In == 0 || s.Carrier.In == 0 {
 			t.Errorf("not both paths were used: %+v", s)
 		}
 	})
@@ -56,7 +56,7 @@ func TestOneWay(t *testing.T) {
 	client, server := connect(t, a.socket, b.socket, a.peer.Addr(), quicConfig())
 	transfer(t, client, server, 1<<20, nil)
 	transfer(t, server, client, 1<<20, nil)
-	if s := a.peer.Stats(); s.DirectIn != 0 || s.RelayOut != 0 {
+	if s := a.peer.Stats(); s.Direct.In != 0 || s.Carrier.Out != 0 {
 		t.Errorf("packets took the wrong way: %+v", s)
 	}
 }
@@ -104,8 +104,8 @@ func TestManyPeers(t *testing.T) {
 	for range 4 {
 		spoke := newSide(t, "127.0.0.1", nil)
 		var atHub *pathsock.Peer
-		spoke.peer = spoke.socket.Add(relayFunc(func(p []byte) error { atHub.Inject(p); return nil }))
-		atHub = hub.socket.Add(relayFunc(func(p []byte) error { spoke.peer.Inject(p); return nil }))
+		spoke.peer = spoke.socket.Add(relayFunc(func(p []byte) error { atHub.Inject(p); return nil }), 1)
+		atHub = hub.socket.Add(relayFunc(func(p []byte) error { spoke.peer.Inject(p); return nil }), 1)
 		dial := &quic.Transport{Conn: spoke.socket}
 		t.Cleanup(func() { dial.Close() })
 		all.Go(func() {
@@ -162,9 +162,9 @@ func TestRelayFloodAndDirect(t *testing.T) {
 			}
 		})
 		prepare(a.socket)
-		a.peer = a.socket.Add(nil)
+		a.peer = a.socket.Add(nil, 1)
 		b := newSide(t, "127.0.0.1", nil)
-		if err := b.socket.WriteSTUN([]byte{0, 1}, a.addr); err != nil {
+		if err := b.socket.WriteReal([]byte{0, 1}, a.addr); err != nil {
 			t.Fatal(err)
 		}
 		ms := messages(8)

@@ -35,10 +35,11 @@ func fictitiousID(addr *net.UDPAddr) (id uint64, ok bool) {
 // tables finds peers by either of their addresses. Lookups take no lock:
 // every change makes new maps, which is rare and small.
 type tables struct {
-	mu      sync.Mutex // serializes changes
-	last    uint64     // the newest id
-	byID    atomic.Pointer[map[uint64]*Peer]
-	sources atomic.Pointer[map[netip.AddrPort]*Peer]
+	mu       sync.Mutex // serializes changes
+	last     uint64     // the newest id
+	byID     atomic.Pointer[map[uint64]*Peer]
+	sessions atomic.Pointer[map[uint64]*Peer]
+	sources  atomic.Pointer[map[netip.AddrPort]*Peer]
 }
 
 // add gives p its address.
@@ -48,6 +49,7 @@ func (t *tables) add(p *Peer) {
 	t.last = max(t.last, localID) + 1
 	p.id, p.addr = t.last, fictitious(t.last, peerPort)
 	change(&t.byID, func(m map[uint64]*Peer) { m[p.id] = p })
+	change(&t.sessions, func(m map[uint64]*Peer) { m[p.session] = p })
 }
 
 // remove forgets p and all that it has authenticated.
@@ -55,6 +57,9 @@ func (t *tables) remove(p *Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	change(&t.byID, func(m map[uint64]*Peer) { delete(m, p.id) })
+	if t.session(p.session) == p {
+		change(&t.sessions, func(m map[uint64]*Peer) { delete(m, p.session) })
+	}
 	change(&t.sources, func(m map[netip.AddrPort]*Peer) {
 		maps.DeleteFunc(m, func(_ netip.AddrPort, owner *Peer) bool { return owner == p })
 	})
@@ -84,6 +89,9 @@ func (t *tables) peer(id uint64) *Peer { return lookup(&t.byID, id) }
 
 // source returns the peer that a real address was authenticated for, or nil.
 func (t *tables) source(a netip.AddrPort) *Peer { return lookup(&t.sources, a) }
+
+// session returns the peer whose packets have that session's number at relays, or nil.
+func (t *tables) session(id uint64) *Peer { return lookup(&t.sessions, id) }
 
 func lookup[K comparable](m *atomic.Pointer[map[K]*Peer], key K) *Peer {
 	if now := m.Load(); now != nil {

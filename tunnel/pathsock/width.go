@@ -3,24 +3,26 @@ package pathsock
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"net/netip"
 	"sync"
 	"time"
+
+	"peerway/signal/datagram"
+	"peerway/signal/relay"
 )
 
 // PacketSize is the size of QUIC's full packets, in bytes: what PPPoE carries
-// under IPv6 and UDP headers. Smaller ones, that fit most mobile networks and
-// WireGuard (1372), cost a twentieth of the throughput everywhere else.
-const PacketSize = 1492 - 40 - 8
+// under the headers of IPv6, UDP and a relay. Smaller ones, that fit most mobile
+// networks and WireGuard (1372), cost a twentieth of the throughput everywhere else.
+const PacketSize = 1492 - 40 - 8 - relay.HeaderSize
 
-// A direct path may be narrower than the packets of QUIC, which chose their
-// size when the relay carried them. So each path is narrow until a probe of the
+// A path may be narrower than the packets of QUIC, which chose their size when the
+// carrier had them. So each path is narrow until a probe of the
 // largest size was answered on it, and again when probes are not answered any
 // more. Packets that may not fit a narrow path cross it in two parts. QUIC
 // notices none of this.
 //
 // narrowSize fits every path: IPv6 needs 1280 bytes (RFC 8200 section 5).
-const narrowSize = 1280 - 40 - 8
+const narrowSize = 1280 - 40 - 8 - relay.HeaderSize
 
 // The first byte of what paths say to each other, between those of STUN and
 // ZRTP (RFC 9443 section 2).
@@ -32,11 +34,9 @@ const (
 
 const probeHeader = 1 + 8
 
-// A width knows whether one direct path is wide. It asks only while packets are
+// A width knows whether one path is wide. It asks only while packets are
 // written, so an idle path is silent.
 type width struct {
-	path netip.AddrPort
-
 	mu         sync.Mutex
 	wide       bool
 	nonce      uint64        // all probes on this path carry it; unguessable
@@ -67,10 +67,13 @@ const (
 	maxRTT          = time.Second // that is taken into account
 )
 
-func newWidth(path netip.AddrPort) *width {
+func newWidth() *width { return &width{nonce: newNonce()} }
+
+// newNonce returns a number that nobody can guess and that is not 0.
+func newNonce() uint64 {
 	var nonce [8]byte
 	rand.Read(nonce[:]) // never fails since Go 1.24
-	return &width{path: path, nonce: binary.BigEndian.Uint64(nonce[:]) | 1}
+	return binary.BigEndian.Uint64(nonce[:]) | 1
 }
 
 // look is called before so many bytes are written at now. It reports whether the
@@ -107,11 +110,11 @@ func (w *width) stale(now time.Duration) bool {
 	return age >= confirmSeldom || age >= confirmEvery && w.written >= confirmBytes
 }
 
-// answered is called when an echo came at now.
-func (w *width) answered(from netip.AddrPort, nonce uint64, now time.Duration) {
+// answered is called when an echo came at now, on the path.
+func (w *width) answered(nonce uint64, now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if from == w.path && nonce == w.nonce {
+	if nonce == w.nonce {
 		if w.sent > 0 { // else it answers a probe that was repeated
 			w.rtt = min(now-w.firstAt, maxRTT)
 		}
@@ -126,12 +129,12 @@ func (w *width) refused() {
 	w.wide = false
 }
 
-// sendProbe asks whether the largest packet passes.
-func (s *Socket) sendProbe(nonce uint64, to netip.AddrPort) {
+// sendProbe asks whether a packet of so many bytes passes.
+func (s *Socket) sendProbe(nonce uint64, size int, w way) {
 	var p [PacketSize]byte
 	p[0] = typeProbe
 	binary.BigEndian.PutUint64(p[1:], nonce)
-	s.send(p[:], control{}, to) // an error is a lost probe
+	s.send(p[:size], datagram.Control{}, w) // an error is a lost probe
 }
 
 // echoes bounds the answers to probes: their source is not proven. It belongs to the
@@ -155,24 +158,37 @@ func (e *echoes) allow(now int64) bool {
 	return e.count <= echoesIn
 }
 
-// hearPath takes what is neither QUIC nor STUN from an authenticated source. It
-// returns a packet of QUIC if one is complete now.
-func (s *Socket) hearPath(p *Peer, packet []byte, from netip.AddrPort) (whole []byte) {
+// hearPath takes what is neither QUIC nor of others, from where the peer is known to
+// be. It returns a packet of QUIC if one is complete now.
+func (s *Socket) hearPath(p *Peer, packet []byte, from way) (whole []byte) {
 	if len(packet) < probeHeader && packet[0] != typePart {
 		return nil
 	}
 	switch packet[0] {
 	case typeProbe:
-		if len(packet) != PacketSize || !p.echoes.allow(s.reader.at) {
+		switch len(packet) {
+		case doubtSize:
+			in := &p.received.direct
+			if from.session != 0 {
+				in = &p.received.relay
+			}
+			in.doubted.Store(s.reader.at)
+		case probeHeader, PacketSize:
+		default:
+			return nil
+		}
+		if !p.echoes.allow(s.reader.at) {
 			return nil
 		}
 		var echo [probeHeader]byte
 		copy(echo[1:], packet[1:])
 		echo[0] = typeEcho
-		s.send(echo[:], control{}, from) // an error is a lost echo
+		s.send(echo[:], datagram.Control{}, from) // an error is a lost echo
 	case typeEcho:
-		if w := p.width.Load(); w != nil {
-			w.answered(from, binary.BigEndian.Uint64(packet[1:]), time.Duration(s.now()))
+		if path := p.known(from); path != nil {
+			nonce, now := binary.BigEndian.Uint64(packet[1:]), time.Duration(s.now())
+			path.width.answered(nonce, now)
+			path.ping.answered(nonce, now)
 		}
 	case typePart:
 		return p.parts.join(packet)

@@ -2,16 +2,13 @@ package pathsock
 
 import (
 	"bytes"
-	"net/netip"
 	"testing"
 	"time"
 )
 
-var somePath = netip.MustParseAddrPort("203.0.113.1:5000")
-
 func TestWidth(t *testing.T) {
 	const ms = time.Millisecond
-	w := newWidth(somePath)
+	w := newWidth()
 	asked := 0
 	look := func(now time.Duration, want bool) {
 		t.Helper()
@@ -40,14 +37,12 @@ func TestWidth(t *testing.T) {
 	look(1450*ms+askSeldom, false)
 	wantAsked(askOften + 1)
 
-	w.answered(somePath, w.nonce+1, 7000*ms)
+	w.answered(w.nonce+1, 7000*ms)
 	look(7000*ms, false) // somebody else's echo
-	w.answered(netip.MustParseAddrPort("203.0.113.2:5000"), w.nonce, 7000*ms)
-	look(7000*ms, false)
-	w.answered(somePath, w.nonce, 7000*ms)
+	w.answered(w.nonce, 7000*ms)
 	look(7001*ms, true)
 	look(7510*ms, true)
-	w.answered(somePath, w.nonce, 7510*ms) // at once
+	w.answered(w.nonce, 7510*ms) // at once
 
 	asked = 0 // a path that stops answering is narrow again
 	for now := 7520 * ms; now <= 8310*ms; now += 10 * ms {
@@ -56,9 +51,9 @@ func TestWidth(t *testing.T) {
 	wantAsked(7) // after half a second, then often
 	look(8320*ms, false)
 
-	w.answered(somePath, w.nonce, 8350*ms)
+	w.answered(w.nonce, 8350*ms)
 	look(8850*ms, true)
-	w.answered(somePath, w.nonce, 9050*ms) // a round trip of 200 ms
+	w.answered(w.nonce, 9050*ms) // a round trip of 200 ms
 	asked = 0
 	for now := 9060 * ms; now <= 10250*ms; now += 10 * ms {
 		look(now, true)
@@ -66,13 +61,13 @@ func TestWidth(t *testing.T) {
 	wantAsked(3) // after half a second, then each 300 ms
 	look(10260*ms, false)
 
-	w.answered(somePath, w.nonce, 10300*ms) // the same with rare packets
+	w.answered(w.nonce, 10300*ms) // the same with rare packets
 	look(10900*ms, true)
-	w.answered(somePath, w.nonce, 10900*ms)
+	w.answered(w.nonce, 10900*ms)
 	look(11500*ms, true)
 	look(12300*ms, false)
 
-	w.answered(somePath, w.nonce, 13000*ms) // a slow path is asked less often
+	w.answered(w.nonce, 13000*ms) // a slow path is asked less often
 	asked = 0
 	for now := 13000 * ms; now < 15000*ms; now += 100 * ms {
 		w.look(now, 1444)
@@ -81,7 +76,7 @@ func TestWidth(t *testing.T) {
 	look(15000*ms, true)
 	wantAsked(1)
 
-	w.answered(somePath, w.nonce, 20000*ms) // an idle path stays what it was
+	w.answered(w.nonce, 20000*ms) // an idle path stays what it was
 	look(60*time.Minute, true)
 	w.refused()
 	look(60*time.Minute+ms, false)

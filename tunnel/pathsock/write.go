@@ -4,20 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"time"
+
+	"peerway/signal/datagram"
 )
 
-// control is what QUIC asks for beside the packets, in control messages.
-type control struct {
-	segment int  // size of a packet in the batch; 0 means it is one packet
-	ecn     byte // the two bits
-}
-
 // WriteMsgUDP sends a batch of packets to the peer whose fictitious address is
-// addr, along its route. What the network or the kernel refuses on a direct
-// path goes over the relay instead or is lost, without an error: any error
+// addr, along its route. What the network or the kernel refuses on a path goes to
+// the carrier instead or is lost, without an error: any error
 // would end the QUIC connection. Packets for a peer that was closed are lost.
 // Control messages other than the segment size and ECN are not followed.
 func (s *Socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
@@ -26,7 +21,7 @@ func (s *Socket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err
 		return 0, 0, fmt.Errorf("pathsock: %v is not the address of a peer", addr)
 	}
 	if p := s.tables.peer(id); p != nil {
-		err = p.write(b, parseControl(oob))
+		err = p.write(b, datagram.ParseControl(oob))
 	}
 	if err != nil {
 		return 0, 0, err
@@ -42,63 +37,73 @@ func (s *Socket) WriteTo(b []byte, addr net.Addr) (int, error) {
 }
 
 // write sends the packets of b along the route of the moment.
-func (p *Peer) write(b []byte, c control) error {
-	if c.segment <= 0 || c.segment >= len(b) {
-		c.segment = 0
+func (p *Peer) write(b []byte, c datagram.Control) error {
+	if c.Segment <= 0 || c.Segment >= len(b) {
+		c.Segment = 0
 	}
 	route := p.route.Load()
-	p.sent.bytes.Add(uint64(len(b)))
-	if route.Direct.IsValid() {
-		if err := p.writeDirect(b, c, route); err != nil {
-			return err
-		}
+	p.sentBytes.Add(uint64(len(b)))
+	if err := p.writePaths(b, c, route); err != nil {
+		return err
 	}
-	if route.Relay {
-		p.writeRelay(b, c.segment)
+	if route.Carrier {
+		p.writeCarrier(b, c.Segment)
 	}
 	return nil
 }
 
-// writeDirect sends b to the peer's real address, in one system call if it
-// can. What is refused there goes over the relay, unless all of it does anyway.
-func (p *Peer) writeDirect(b []byte, c control, route *Route) error {
-	now := p.socket.now()
-	p.sent.sentDirect.Store(now)
-	if large(b, c) && !p.wide(now, len(b)) {
-		return p.writeNarrow(b, c, route)
-	}
-	if p.joiner.put(b, c) {
+// writePaths sends b on all paths of the route, in one system call each if it can.
+// What is refused there goes to the carrier, unless all of it does anyway.
+func (p *Peer) writePaths(b []byte, c datagram.Control, route *routed) error {
+	if len(route.paths) == 0 {
 		return nil
 	}
-	return p.sendDirect(b, c, route)
+	now, narrow := p.socket.now(), [2]bool{}
+	for i, path := range route.paths {
+		path.sent.at.Store(now)
+		narrow[i] = large(b, c) && !p.wide(path, now, len(b))
+	}
+	if narrow == [2]bool{} && p.joiner.put(b, c) {
+		return nil
+	}
+	for i, path := range route.paths {
+		send := p.sendPath
+		if narrow[i] {
+			send = p.writeNarrow
+		}
+		if err := send(b, c, path, route); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// sendDirect is writeDirect once the batch has its final size.
-func (p *Peer) sendDirect(b []byte, c control, route *Route) error {
-	if c.segment == 0 || !p.unsegmented.Load() {
-		err := p.socket.send(b, c, route.Direct)
+// sendPath sends a batch of its final size on a path.
+func (p *Peer) sendPath(b []byte, c datagram.Control, path *path, route *routed) error {
+	if c.Segment == 0 || !path.unsegmented.Load() {
+		err := p.socket.send(b, c, path.way)
 		switch {
 		case err == nil:
-			p.sent.direct.Add(uint64(count(b, c.segment)))
+			path.sent.packets.Add(uint64(c.Count(len(b))))
 			return nil
 		case tooLarge(err) && large(b, c):
-			p.width.Load().refused()
-			return p.writeNarrow(b, c, route)
-		case c.segment == 0 || !segmentRefused(err):
-			return p.refused(err, b, c.segment, route)
+			path.width.refused()
+			return p.writeNarrow(b, c, path, route)
+		case c.Segment == 0 || !segmentRefused(err):
+			return p.refused(err, b, c.Segment, route)
 		}
-		p.unsegmented.Store(true)
-		p.socket.log.Debug("direct path takes no batches", "remote", route.Direct, "err", err)
+		path.unsegmented.Store(true)
+		p.socket.log.Debug("path takes no batches", "remote", path.to, "err", err)
 	}
 	for len(b) > 0 {
-		n := min(len(b), c.segment)
-		err := p.socket.send(b[:n], control{ecn: c.ecn}, route.Direct)
-		if tooLarge(err) && large(b[:n], control{}) {
-			p.width.Load().refused()
-			return p.writeNarrow(b, c, route)
+		n := min(len(b), c.Segment)
+		err := p.socket.send(b[:n], datagram.Control{ECN: c.ECN}, path.way)
+		if tooLarge(err) && large(b[:n], datagram.Control{}) {
+			path.width.refused()
+			return p.writeNarrow(b, c, path, route)
 		}
 		if err == nil {
-			p.sent.direct.Add(1)
+			path.sent.packets.Add(1)
 		} else if err := p.refused(err, b[:n], 0, route); err != nil {
 			return err
 		}
@@ -107,78 +112,61 @@ func (p *Peer) sendDirect(b []byte, c control, route *Route) error {
 	return nil
 }
 
-// wide reports whether the direct path carries the largest packets, and asks it
-// when it is time to.
-func (p *Peer) wide(now int64, bytes int) bool {
-	w := p.width.Load()
-	wide, probe := w.look(time.Duration(now), bytes)
+// wide reports whether a path carries the largest packets, and asks it when it is
+// time to.
+func (p *Peer) wide(path *path, now int64, bytes int) bool {
+	wide, probe := path.width.look(time.Duration(now), bytes)
 	if probe != 0 {
-		p.socket.sendProbe(probe, w.path)
+		p.socket.sendProbe(probe, PacketSize, path.way)
 	}
 	return wide
 }
 
-// writeNarrow is writeDirect for packets that may not fit.
-func (p *Peer) writeNarrow(b []byte, c control, route *Route) error {
-	if err := p.writeParts(b, c, route.Direct); err != nil {
-		return p.refused(err, b, c.segment, route)
+// writeNarrow is sendPath for packets that may not fit.
+func (p *Peer) writeNarrow(b []byte, c datagram.Control, path *path, route *routed) error {
+	if err := p.writeParts(b, c, path); err != nil {
+		return p.refused(err, b, c.Segment, route)
 	}
 	return nil
 }
 
 // large reports whether packets of b are too large for a narrow path.
-func large(b []byte, c control) bool {
+func large(b []byte, c datagram.Control) bool {
 	size := len(b)
-	if c.segment > 0 {
-		size = c.segment
+	if c.Segment > 0 {
+		size = c.Segment
 	}
 	return size > narrowSize && size <= maxPacket
 }
 
-// refused deals with packets that could not be sent directly. It returns err
-// if the socket itself is at its end.
-func (p *Peer) refused(err error, b []byte, segment int, route *Route) error {
+// refused deals with packets that could not be sent on a path. It returns err if the
+// socket itself is at its end.
+func (p *Peer) refused(err error, b []byte, segment int, route *routed) error {
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	p.sent.errors.Add(1)
+	p.sentErrors.Add(1)
 	// A full queue of the interface is congestion, and loss is its signal. All
 	// else says that this packet does not fit this path.
-	if !route.Relay && !congested(err) {
-		p.writeRelay(b, segment)
+	if !route.Carrier && !congested(err) {
+		p.writeCarrier(b, segment)
 	}
 	return nil
 }
 
-// writeRelay sends the packets of b over the relay, one by one.
-func (p *Peer) writeRelay(b []byte, segment int) {
-	if p.relay == nil {
+// writeCarrier gives the packets of b to the carrier, one by one.
+func (p *Peer) writeCarrier(b []byte, segment int) {
+	if p.carrier == nil {
 		return
 	}
+	p.sent.carrier.at.Store(p.socket.now())
 	if segment == 0 {
 		segment = len(b)
 	}
 	for len(b) > 0 {
 		n := min(len(b), segment)
-		p.relay.WritePacket(b[:n:n]) // an error is a loss, which QUIC notices
-		p.sent.relay.Add(1)
+		p.carrier.WritePacket(b[:n:n]) // an error is a loss, which QUIC notices
+		p.sent.carrier.packets.Add(1)
 		b = b[n:]
 	}
-}
-
-// send gives the kernel a batch, for a real address.
-func (s *Socket) send(b []byte, c control, to netip.AddrPort) error {
-	var space [controlSpace]byte
-	oob := appendControl(space[:0], c, to.Addr().Is4())
-	_, _, err := s.conn.WriteMsgUDPAddrPort(b, oob, to)
-	return err
-}
-
-// count returns how many packets of a size are in a batch; size 0 means that
-// it is one.
-func count(batch []byte, size int) int {
-	if size <= 0 {
-		return 1
-	}
-	return (len(batch) + size - 1) / size
 }

@@ -75,7 +75,7 @@ func TestWriteBatch(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a, b := newSide(t, "127.0.0.1", nil), newSide(t, "127.0.0.1", nil)
 			relay := &recorder{}
-			a.peer, b.peer = a.socket.Add(relay), b.socket.Add(nil)
+			a.peer, b.peer = a.socket.Add(relay, 1), b.socket.Add(nil, 1)
 			a.route(b, test.direct, test.relay)
 			b.route(a, true, false)
 
@@ -99,13 +99,13 @@ func TestWriteBatch(t *testing.T) {
 				}
 			}
 			s := a.peer.Stats()
-			if s.DirectOut != uint64(wantDirect) || s.RelayOut != uint64(wantRelay) || s.BytesOut != uint64(len(joined)) {
+			if s.Direct.Out != uint64(wantDirect) || s.Carrier.Out != uint64(wantRelay) || s.BytesOut != uint64(len(joined)) {
 				t.Errorf("stats are %+v, want %d direct, %d relayed, %d bytes", s, wantDirect, wantRelay, len(joined))
 			}
 			if got, want := s.SendErrors > 0, test.direct && !test.wantDirect; got != want {
 				t.Errorf("%d send errors, want some: %v", s.SendErrors, want)
 			}
-			if got := !s.SentDirect.IsZero(); got != test.direct {
+			if got := !s.Direct.Sent.IsZero(); got != test.direct {
 				t.Errorf("time of the direct path is set: %v, want %v", got, test.direct)
 			}
 		})
@@ -118,7 +118,7 @@ func TestSTUNAmongQUIC(t *testing.T) {
 	var stuns [][]byte
 	a := newSide(t, "127.0.0.1", nil)
 	b := newSide(t, "127.0.0.1", func(p []byte, _ netip.AddrPort) { stuns = append(stuns, bytes.Clone(p)) })
-	a.peer, b.peer = a.socket.Add(nil), b.socket.Add(nil)
+	a.peer, b.peer = a.socket.Add(nil, 1), b.socket.Add(nil, 1)
 	a.route(b, true, false)
 	b.route(a, true, false)
 
@@ -150,7 +150,7 @@ func TestRefusedDirectPath(t *testing.T) {
 		"[::ffff:192.0.2.1]:9", // the same in disguise
 	} {
 		relay := &recorder{}
-		p := v4only.Add(relay)
+		p := v4only.Add(relay, 1)
 		p.SetRoute(pathsock.Route{Direct: netip.MustParseAddrPort(to)})
 		joined, packets := batch(4, 1200)
 		if _, _, err := v4only.WriteMsgUDP(joined, pathsock.Segments(4, 1200), p.Addr()); err != nil {
@@ -173,12 +173,12 @@ func TestWriteErrors(t *testing.T) {
 	if _, err := a.socket.WriteTo(packet, &net.IPAddr{}); err == nil {
 		t.Error("a packet was written to an address that is not UDP")
 	}
-	gone := a.socket.Add(&recorder{})
+	gone := a.socket.Add(&recorder{}, 2)
 	gone.Close()
 	if n, err := a.socket.WriteTo(packet, gone.Addr()); n != 1 || err != nil {
 		t.Errorf("to a closed peer: wrote %d, %v; want a silent loss", n, err)
 	}
-	nowhere := a.socket.Add(nil)
+	nowhere := a.socket.Add(nil, 1)
 	if n, err := a.socket.WriteTo(packet, nowhere.Addr()); n != 1 || err != nil {
 		t.Errorf("over no relay: wrote %d, %v; want a silent loss", n, err)
 	}

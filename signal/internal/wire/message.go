@@ -39,6 +39,7 @@ const (
 	TypeMailboxTaken Type = 17 // s: Mailbox, Box of the claim, Peer who claims
 	TypeMailboxReply Type = 18 // c: Mailbox, Box for the one who claims; empty refuses
 	TypeMailboxReady Type = 19 // s: Mailbox, Box of the reply; answers the claim
+	TypeGrants       Type = 20 // s: Grants, after a Bind of two who may talk
 )
 
 // A Frame is a message with its type. ID is chosen by the peer for a request
@@ -98,6 +99,22 @@ type Sealed struct {
 type Bind struct {
 	Session uint64        `cbor:"0,keyasint"`
 	To      signal.PeerID `cbor:"1,keyasint"`
+}
+
+// Grants let the receiver use relays on UDP for a session, the best first.
+type Grants struct {
+	Session uint64  `cbor:"0,keyasint"`
+	Grants  []Grant `cbor:"1,keyasint"`
+}
+
+// A Grant is a relay.Grant for the relay at an address.
+type Grant struct {
+	Addr   string `cbor:"0,keyasint,omitempty"` // IP:PORT; empty: UDP at the address of the signal server
+	End    uint8  `cbor:"1,keyasint,omitempty"`
+	Until  uint32 `cbor:"2,keyasint"` // Unix seconds
+	Rate   uint32 `cbor:"3,keyasint,omitempty"`
+	Quota  uint32 `cbor:"4,keyasint,omitempty"`
+	Secret []byte `cbor:"5,keyasint"` // 32 bytes
 }
 
 // A Mailbox carries the two boxes of a pairing.

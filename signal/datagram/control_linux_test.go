@@ -1,4 +1,4 @@
-package pathsock
+package datagram
 
 import (
 	"encoding/binary"
@@ -10,10 +10,10 @@ import (
 )
 
 func TestControlRoundTrip(t *testing.T) {
-	for _, want := range []control{{}, {segment: 1}, {segment: 1452, ecn: 2}, {ecn: 1}, {ecn: 3}, {segment: 65535, ecn: 3}} {
+	for _, want := range []Control{{}, {Segment: 1}, {Segment: 1452, ECN: 2}, {ECN: 1}, {ECN: 3}, {Segment: 65535, ECN: 3}} {
 		for _, is4 := range []bool{true, false} {
-			oob := appendControl(nil, want, is4)
-			if got := parseControl(oob); got != want {
+			oob := want.Append(nil, is4)
+			if got := ParseControl(oob); got != want {
 				t.Errorf("%+v, IPv4 %v, becomes %+v", want, is4, got)
 			}
 			if _, err := unix.ParseSocketControlMessage(oob); err != nil {
@@ -21,7 +21,7 @@ func TestControlRoundTrip(t *testing.T) {
 			}
 		}
 	}
-	if got := len(appendControl(nil, control{segment: 1, ecn: 1}, false)); got > controlSpace {
+	if got := len(Control{Segment: 1, ECN: 1}.Append(nil, false)); got > controlSpace {
 		t.Errorf("a control message takes %d bytes, more than %d", got, controlSpace)
 	}
 }
@@ -31,8 +31,8 @@ func TestControlRoundTrip(t *testing.T) {
 func TestControlIgnoresPacketInfo(t *testing.T) {
 	oob := unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: 3, Spec_dst: [4]byte{192, 0, 2, 1}})
 	oob = append(oob, unix.PktInfo6(&unix.Inet6Pktinfo{Ifindex: 3})...)
-	want := control{segment: 1200, ecn: 2}
-	if got := parseControl(append(oob, appendControl(nil, want, false)...)); got != want {
+	want := Control{Segment: 1200, ECN: 2}
+	if got := ParseControl(append(oob, want.Append(nil, false)...)); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -41,14 +41,14 @@ func TestControlIgnoresPacketInfo(t *testing.T) {
 // may have written.
 func FuzzControl(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(appendControl(nil, control{segment: 1200, ecn: 2}, true))
-	f.Add(appendControl(nil, control{segment: 1200, ecn: 2}, false))
-	f.Add(appendControl(nil, control{segment: 1200, ecn: 2}, false)[:30])
+	f.Add(Control{Segment: 1200, ECN: 2}.Append(nil, true))
+	f.Add(Control{Segment: 1200, ECN: 2}.Append(nil, false))
+	f.Add(Control{Segment: 1200, ECN: 2}.Append(nil, false)[:30])
 	f.Fuzz(func(t *testing.T, oob []byte) {
 		aligned := make([]byte, len(oob)) // x/sys needs it
 		copy(aligned, oob)
-		if c := parseControl(oob); c.ecn > ecnMask {
-			t.Errorf("ECN is %d", c.ecn)
+		if c := ParseControl(oob); c.ECN > ecnMask {
+			t.Errorf("ECN is %d", c.ECN)
 		}
 		rest := oob
 		for {

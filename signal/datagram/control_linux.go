@@ -1,4 +1,4 @@
-package pathsock
+package datagram
 
 import (
 	"encoding/binary"
@@ -8,12 +8,11 @@ import (
 )
 
 // controlSpace has room for the control messages of one send or one receive:
-// segment size, ECN, and on receive what QUIC has asked the kernel for.
+// segment size, ECN, and on receive what others have asked the kernel for.
 const controlSpace = 128
 
-// parseControl reads the control messages that QUIC wrote for the fictitious
-// address of a peer. Malformed input yields what came before the fault.
-func parseControl(oob []byte) (c control) {
+// ParseControl reads control messages, of a send or of a receive. Malformed input yields what came before the fault.
+func ParseControl(oob []byte) (c Control) {
 	for {
 		level, kind, body, rest, ok := nextMessage(oob)
 		if !ok {
@@ -21,13 +20,13 @@ func parseControl(oob []byte) (c control) {
 		}
 		switch {
 		case level == unix.SOL_UDP && kind == unix.UDP_SEGMENT && len(body) >= 2:
-			c.segment = int(binary.NativeEndian.Uint16(body))
+			c.Segment = int(binary.NativeEndian.Uint16(body))
 		case level == unix.SOL_UDP && kind == unix.UDP_GRO && len(body) >= 4:
-			c.segment = int(int32(binary.NativeEndian.Uint32(body)))
+			c.Segment = int(int32(binary.NativeEndian.Uint32(body)))
 		case level == unix.IPPROTO_IP && kind == unix.IP_TOS && len(body) >= 1:
-			c.ecn = body[0] & ecnMask
+			c.ECN = body[0] & ecnMask
 		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_TCLASS && len(body) >= 4:
-			c.ecn = byte(binary.NativeEndian.Uint32(body)) & ecnMask
+			c.ECN = byte(binary.NativeEndian.Uint32(body)) & ecnMask
 		}
 		oob = rest
 	}
@@ -35,30 +34,30 @@ func parseControl(oob []byte) (c control) {
 
 const ecnMask = 0x03 // RFC 3168: the low two bits of the traffic class
 
-// appendControl writes the control messages of c for a real address.
-func appendControl(b []byte, c control, is4 bool) []byte {
-	if c.segment > 0 {
+// Append appends the control messages of c for an address that is IPv4 or not.
+func (c Control) Append(b []byte, is4 bool) []byte {
+	if c.Segment > 0 {
 		b = appendHeader(b, 2, unix.SOL_UDP, unix.UDP_SEGMENT)
-		b = binary.NativeEndian.AppendUint16(b, uint16(c.segment))
+		b = binary.NativeEndian.AppendUint16(b, uint16(c.Segment))
 		b = pad(b)
 	}
 	switch {
-	case c.ecn == 0:
+	case c.ECN == 0:
 	case is4: // also for an IPv4 address on an IPv6 socket
 		b = appendHeader(b, 4, unix.IPPROTO_IP, unix.IP_TOS)
-		b = binary.NativeEndian.AppendUint32(b, uint32(c.ecn))
+		b = binary.NativeEndian.AppendUint32(b, uint32(c.ECN))
 		b = pad(b)
 	default:
 		b = appendHeader(b, 4, unix.IPPROTO_IPV6, unix.IPV6_TCLASS)
-		b = binary.NativeEndian.AppendUint32(b, uint32(c.ecn))
+		b = binary.NativeEndian.AppendUint32(b, uint32(c.ECN))
 		b = pad(b)
 	}
 	return b
 }
 
-// putECN writes the ECN field of a received packet for QUIC, and returns the
-// size of what it wrote.
-func putECN(oob []byte, ecn byte) int {
+// PutECN writes the ECN field of a received packet as an IPv6 control message, and
+// returns the size of what it wrote: 0 if there is no room or no mark.
+func PutECN(oob []byte, ecn byte) int {
 	if ecn == 0 || len(oob) < unix.CmsgSpace(4) {
 		return 0
 	}

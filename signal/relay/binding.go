@@ -1,0 +1,102 @@
+package relay
+
+import (
+	"crypto/rand"
+	"time"
+)
+
+// A Binding is a peer's side of its place at a relay on UDP: it says when to send what,
+// and what the answers mean. It is pure and belongs to one goroutine.
+type Binding struct {
+	grant  Grant
+	nonce  [nonceSize]byte
+	cookie [cookieSize]byte
+
+	bound   bool
+	void    bool      // the grant was refused
+	sent    int       // requests since the last answer
+	sentAt  time.Time // the last of those
+	firstAt time.Time // the first of those
+	nextAt  time.Time
+	rtt     time.Duration
+}
+
+const (
+	// firstRetry doubles with each request that is not answered, to lastRetry.
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 15 * time.Second
+
+	// refreshEvery keeps the mappings of NATs alive, some of which forget after 15 s,
+	// and finds out when one has changed.
+	refreshEvery = 10 * time.Second
+
+	// unboundAfter requests without an answer a bound end is bound no more.
+	unboundAfter = 5
+)
+
+// NewBinding returns a binding that wants to be asked for a request at once.
+func NewBinding(g Grant) *Binding {
+	b := &Binding{grant: g}
+	rand.Read(b.nonce[:]) // never fails since Go 1.24
+	return b
+}
+
+// Renew replaces the grant by a fresh one.
+func (b *Binding) Renew(g Grant) {
+	b.grant = g
+	if b.void {
+		b.void, b.nextAt = false, time.Time{}
+	}
+}
+
+// Hurry makes the next request due at once: the network has changed, or packets do not
+// arrive.
+func (b *Binding) Hurry() { b.sent, b.nextAt = 0, time.Time{} }
+
+// Bound reports whether the relay forwards for this end, as far as is known.
+func (b *Binding) Bound() bool { return b.bound }
+
+// RTT returns the last round trip time to the relay, 0 before there is one.
+func (b *Binding) RTT() time.Duration { return b.rtt }
+
+// Tick returns a request to send now, or nil.
+func (b *Binding) Tick(now time.Time) []byte {
+	if b.void || now.Before(b.nextAt) {
+		return nil
+	}
+	if b.sent >= unboundAfter {
+		b.bound = false
+	}
+	if b.sent == 0 {
+		b.firstAt = now
+		rand.Read(b.nonce[:])
+	}
+	b.sentAt = now
+	b.nextAt = now.Add(min(firstRetry<<min(b.sent, 16), lastRetry))
+	b.sent++
+	return appendRequest(nil, b.grant, b.nonce, b.cookie)
+}
+
+// Hear takes what [IsAnswer] accepts, from the relay. It reports whether the answer is
+// one to this binding.
+func (b *Binding) Hear(now time.Time, packet []byte) bool {
+	a, ok := parseAnswer(packet)
+	if !ok || a.session != b.grant.Session || a.nonce != b.nonce || b.sent == 0 {
+		return false
+	}
+	if b.sent == 1 { // else it may answer an earlier one
+		b.rtt = now.Sub(b.sentAt)
+	}
+	b.sent = 0
+	switch a.status {
+	case statusBound:
+		b.bound, b.nextAt = true, now.Add(refreshEvery)
+	case statusChallenge:
+		b.bound, b.cookie, b.nextAt = false, a.cookie, now
+	case statusRefused:
+		b.bound, b.void = false, true
+	default:
+		b.bound, b.nextAt = false, now.Add(lastRetry)
+	}
+	return true
+}

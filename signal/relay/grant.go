@@ -1,0 +1,80 @@
+package relay
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+// A Key is the secret of a relay on UDP. Whoever has it can let peers use the relay.
+type Key [32]byte
+
+// NewKey derives a key from another secret.
+func NewKey(secret []byte) (k Key) {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("peerway relay key 1"))
+	mac.Sum(k[:0])
+	return k
+}
+
+// Limits are what one session may use. Zero is no limit.
+type Limits struct {
+	Rate  uint32 // KiB in a second, both directions together
+	Quota uint32 // MiB in all
+}
+
+// A Grant lets one end of a session use a relay on UDP: until a time, for that end of
+// that session, within limits. The holder proves it without giving it away: packets
+// show a MAC that its secret has made.
+type Grant struct {
+	Session uint64
+	End     uint8  // 0 or 1
+	Until   uint32 // Unix seconds; after that the end cannot be bound anew
+	Limits  Limits
+	Secret  [32]byte
+}
+
+// A Place is a relay and what lets one end of a session use it.
+type Place struct {
+	Addr netip.AddrPort
+	Grant
+}
+
+// Grant makes a grant for one end of a session.
+func (k Key) Grant(session uint64, end uint8, until time.Time, limits Limits) Grant {
+	g := Grant{Session: session, End: end, Until: uint32(until.Unix()), Limits: limits}
+	g.Secret = k.secret(g)
+	return g
+}
+
+// secret returns what only the holder of g and those who have k know.
+func (k Key) secret(g Grant) (secret [32]byte) {
+	mac := hmac.New(sha256.New, k[:])
+	mac.Write([]byte("peerway relay grant 1"))
+	mac.Write(g.append(nil))
+	mac.Sum(secret[:0])
+	return secret
+}
+
+const grantSize = 8 + 1 + 4 + 4 + 4
+
+// append appends what the secret is made from.
+func (g Grant) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, g.Session)
+	dst = append(dst, g.End)
+	dst = binary.BigEndian.AppendUint32(dst, g.Until)
+	dst = binary.BigEndian.AppendUint32(dst, g.Limits.Rate)
+	return binary.BigEndian.AppendUint32(dst, g.Limits.Quota)
+}
+
+// parseGrant reads what append wrote. b has grantSize bytes.
+func parseGrant(b []byte) Grant {
+	return Grant{
+		Session: binary.BigEndian.Uint64(b),
+		End:     b[8],
+		Until:   binary.BigEndian.Uint32(b[9:]),
+		Limits:  Limits{Rate: binary.BigEndian.Uint32(b[13:]), Quota: binary.BigEndian.Uint32(b[17:])},
+	}
+}

@@ -1,0 +1,176 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"peerway/signal/datagram"
+)
+
+// What one source address may ask without having proven anything, so that a forged
+// source cannot be flooded with answers.
+const (
+	askPerSecond = 50
+	askBurst     = 100
+	maxSources   = 1 << 14
+)
+
+// socketBuffer is what the kernel may hold for the relay, in each direction.
+const socketBuffer = 7 << 20
+
+// A Server answers STUN and forwards packets between the ends of sessions, on one UDP
+// socket.
+type Server struct {
+	forwarder *Forwarder
+	sources   sources
+	out       []byte // of answers
+
+	sessions atomic.Int64
+	relayed  atomic.Uint64
+}
+
+// NewServer returns a server for the grants of key. It acquires nothing.
+func NewServer(key Key) *Server { return &Server{forwarder: NewForwarder(key)} }
+
+// Sessions returns how many sessions the server forwards for. It may be called from any
+// goroutine.
+func (s *Server) Sessions() int { return int(s.sessions.Load()) }
+
+// Relayed returns how many bytes the server has forwarded. It may be called from any
+// goroutine.
+func (s *Server) Relayed() uint64 { return s.relayed.Load() }
+
+// Serve serves conn until ctx is done, and returns its cause. It borrows conn, and
+// leaves its read deadline in the past. It is called once.
+func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	conn.SetReadBuffer(socketBuffer) // the kernel may grant less
+	conn.SetWriteBuffer(socketBuffer)
+	datagram.Prepare(conn)
+	in, err := datagram.NewReceiver(conn)
+	if in == nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	for failures := 0; ; {
+		received, err := in.Receive(func() bool { return true })
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("relay: %w", err)
+		case err != nil: // an ICMP error of an earlier answer, on some systems
+			if failures++; failures > 1000 {
+				return fmt.Errorf("relay: %w", err)
+			}
+			continue
+		}
+		failures = 0
+		now := time.Now()
+		for i := range received {
+			s.serve(conn, &received[i], now)
+		}
+		s.forwarder.Sweep(now)
+		s.sessions.Store(int64(s.forwarder.Len()))
+	}
+}
+
+// serve takes what the kernel gave in one piece.
+func (s *Server) serve(conn *net.UDPConn, d *datagram.Datagram, now time.Time) {
+	for len(d.Data) > 0 {
+		if IsPacket(d.Data) {
+			s.forward(conn, d, now)
+			continue
+		}
+		packet := d.Cut()
+		var ok bool
+		switch {
+		case len(packet) > 0 && packet[0] == typeBind:
+			if !s.forwarder.Knows(packet, d.From) && !s.sources.allow(d.From.Addr(), now) {
+				continue
+			}
+			s.out, ok = s.forwarder.Bind(s.out[:0], packet, d.From, now)
+		default:
+			s.out, ok = AppendSTUN(s.out[:0], packet, d.From)
+			ok = ok && s.sources.allow(d.From.Addr(), now)
+		}
+		if ok { // an answer that cannot be sent is a lost packet, and clients repeat
+			conn.WriteToUDPAddrPort(s.out, d.From)
+		}
+	}
+}
+
+// forward sends the packets at the beginning of d that belong to one session on, as
+// they are: the header is the same for both ends.
+func (s *Server) forward(conn *net.UDPConn, d *datagram.Datagram, now time.Time) {
+	session, _ := SplitPacket(d.Data)
+	batch, rest := d.Data, d.Data[len(d.Data):]
+	c := datagram.Control{ECN: d.ECN}
+	if d.Segment > 0 && d.Segment < len(batch) {
+		c.Segment = d.Segment
+		for at := d.Segment; at < len(batch); at += d.Segment {
+			next := batch[at:min(at+d.Segment, len(batch))]
+			if !IsPacket(next) || [8]byte(next[1:]) != [8]byte(batch[1:]) {
+				batch, rest = batch[:at], batch[at:]
+				break
+			}
+		}
+	}
+	d.Data = rest
+	if c.Segment >= len(batch) {
+		c.Segment = 0
+	}
+	if (c.Segment == 0 && len(batch) > HeaderSize+MaxPacket) || c.Segment > HeaderSize+MaxPacket {
+		return
+	}
+	to, ok := s.forwarder.Forward(session, d.From, len(batch), now)
+	if !ok {
+		return
+	}
+	s.relayed.Add(uint64(len(batch)))
+	if err := datagram.Send(conn, batch, c, to); err == nil || c.Segment == 0 {
+		return // what cannot be sent is lost, as anywhere on the way
+	}
+	for c = (datagram.Control{ECN: d.ECN}); len(batch) > 0; { // no batches on this path
+		n := min(len(batch), max(d.Segment, 1))
+		datagram.Send(conn, batch[:n], c, to)
+		batch = batch[n:]
+	}
+}
+
+// sources limits how often each address is answered.
+type sources struct {
+	buckets map[netip.Addr]bucket
+	swept   time.Time
+}
+
+// A bucket holds tokens as of a moment.
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+func (s *sources) allow(from netip.Addr, now time.Time) bool {
+	from = from.Unmap()
+	if s.buckets == nil || now.Sub(s.swept) > time.Minute || len(s.buckets) >= maxSources {
+		// Starting over forgets at most a minute of somebody's excess.
+		s.buckets, s.swept = make(map[netip.Addr]bucket), now
+	}
+	b, known := s.buckets[from]
+	if !known {
+		b = bucket{tokens: askBurst, at: now}
+	}
+	b.tokens = min(askBurst, b.tokens+now.Sub(b.at).Seconds()*askPerSecond)
+	b.at = now
+	ok := b.tokens >= 1
+	if ok {
+		b.tokens--
+	}
+	s.buckets[from] = b
+	return ok
+}

@@ -1,0 +1,129 @@
+package path
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Name is what a path is called.
+type Name string
+
+// The names of paths.
+const (
+	Direct    Name = "direct"    // to the peer itself
+	UDPRelay  Name = "relay-udp" // through a relay, in datagrams
+	Websocket Name = "relay-ws"  // through the signal server
+)
+
+// Paths decides about all paths to one peer: the direct one falls on the relay on UDP,
+// and that on the websocket.
+type Paths struct {
+	direct, relay *Machine
+	routes        routes
+	name          Name
+}
+
+// routes is where packets go.
+type routes struct {
+	Direct    netip.AddrPort // the peer's own address; invalid: none
+	Relay     netip.AddrPort // the relay's; invalid: none
+	Websocket bool
+}
+
+// Seen tells when something last happened on all paths. See [Observation].
+type Seen struct {
+	Direct, Relay PathSeen
+	Websocket     time.Time // a packet of the connection was heard
+	Genuine       time.Time
+}
+
+// PathSeen tells when something last happened on one path. See [Observation].
+type PathSeen struct{ Heard, Answered, Doubted, Sent time.Time }
+
+// A Decision is what to do now.
+type Decision struct {
+	Direct    netip.AddrPort // where packets go, each of them everywhere
+	Relay     netip.AddrPort
+	Websocket bool
+	Changed   bool // whether that differs from the decision before
+
+	// Name is that of the path that packets take; if there are several, of the one that
+	// was trusted last.
+	Name Name
+
+	AskDirect, AskRelay     bool // what the peer is to be asked on
+	DoubtDirect, DoubtRelay bool // and told that its packets may not arrive on
+	StartAttempt            bool // at a direct path; see [Verdict]
+	StartBinding            bool // at the relay
+}
+
+// NewPaths returns one that knows of the websocket only.
+func NewPaths() *Paths {
+	return &Paths{direct: New(), relay: New(), routes: routes{Websocket: true}, name: Websocket}
+}
+
+// DirectUp says that ICE proved a path to addr.
+func (p *Paths) DirectUp(now time.Time, addr netip.AddrPort, rtt time.Duration) Decision {
+	return p.decide(p.direct.Up(now, addr, rtt), p.relay.decided(now, p.relay.route))
+}
+
+// DirectDown says that ICE lost the direct path.
+func (p *Paths) DirectDown(now time.Time) Decision {
+	return p.decide(p.direct.Down(now), p.relay.decided(now, p.relay.route))
+}
+
+// AttemptEnded says that the attempt that was asked for last is over. If it found a
+// path, DirectUp has said so before, and this changes nothing.
+func (p *Paths) AttemptEnded(now time.Time) Decision {
+	return p.decide(p.direct.AttemptEnded(now), p.relay.decided(now, p.relay.route))
+}
+
+// RelayUp says that the peer has answered through the relay at addr.
+func (p *Paths) RelayUp(now time.Time, addr netip.AddrPort, rtt time.Duration) Decision {
+	return p.decide(p.direct.decided(now, p.direct.route), p.relay.Up(now, addr, rtt))
+}
+
+// RelayDown says that the relay forwards no more.
+func (p *Paths) RelayDown(now time.Time) Decision {
+	return p.decide(p.direct.decided(now, p.direct.route), p.relay.Down(now))
+}
+
+// NetworkChanged says that addresses or routes of this host changed.
+func (p *Paths) NetworkChanged(now time.Time) Decision {
+	return p.decide(p.direct.NetworkChanged(now), p.relay.NetworkChanged(now))
+}
+
+// Tick says what was heard and sent until now.
+func (p *Paths) Tick(now time.Time, seen Seen) Decision {
+	relay := p.relay.Tick(now, seen.Relay.over(seen.Websocket, seen.Genuine))
+	direct := p.direct.Tick(now, seen.Direct.over(later(seen.Websocket, seen.Relay.Heard), seen.Genuine))
+	return p.decide(direct, relay)
+}
+
+func (s PathSeen) over(floor, genuine time.Time) Observation {
+	return Observation{Heard: s.Heard, Answered: s.Answered, Doubted: s.Doubted, Sent: s.Sent, HeardFloor: floor, Genuine: genuine}
+}
+
+// decide joins what the machines say.
+func (p *Paths) decide(direct, relay Verdict) Decision {
+	before := p.routes
+	p.routes = routes{Direct: direct.Addr}
+	if direct.Floor {
+		p.routes.Relay, p.routes.Websocket = relay.Addr, relay.Floor
+	}
+	switch {
+	case direct.InUse:
+		p.name = Direct
+	case relay.InUse:
+		p.name = UDPRelay
+	default:
+		p.name = Websocket
+	}
+	return Decision{
+		Direct: p.routes.Direct, Relay: p.routes.Relay, Websocket: p.routes.Websocket,
+		Changed: p.routes != before, Name: p.name,
+		AskDirect: direct.Ask, AskRelay: relay.Ask,
+		DoubtDirect: direct.Doubt, DoubtRelay: relay.Doubt,
+		StartAttempt: direct.StartAttempt, StartBinding: relay.StartAttempt,
+	}
+}
