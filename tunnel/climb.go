@@ -80,6 +80,8 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.moor(places)
 		case a := <-s.answers:
 			c.answered(a)
+		case <-s.moved:
+			c.networkChanged()
 		case msg := <-s.inbox:
 			c.hear(msg)
 		}
@@ -277,6 +279,16 @@ func (p *pace) allow(now time.Time) bool {
 	return true
 }
 
+// networkChanged doubts everything and looks for new paths.
+func (c *climber) networkChanged() {
+	now := time.Now()
+	if c.relay.addr.IsValid() {
+		c.relay.binding.Hurry()
+		c.keepRelay(now)
+	}
+	c.apply(c.paths.NetworkChanged(now))
+}
+
 // apply makes what was decided about the paths true.
 func (c *climber) apply(d path.Decision) {
 	if d.Changed {
@@ -309,7 +321,7 @@ func (c *climber) apply(d path.Decision) {
 
 // tellMoved tells of a route that has changed.
 func (c *climber) tellMoved(d path.Decision) {
-	before := c.s.moved(d)
+	before := c.s.setWhere(d)
 	if before.Name != d.Name {
 		c.s.log.Info("path has changed", "path", d.Name, "remote", c.s.remote(d))
 	}
@@ -448,8 +460,8 @@ func seenOn(s pathsock.PathStats) path.PathSeen {
 	return path.PathSeen{Heard: s.Heard, Doubted: s.Doubted, Sent: s.Sent}
 }
 
-// moved records how the peer is reached now and returns how it was before.
-func (s *session) moved(d path.Decision) (before path.Decision) {
+// setWhere records how the peer is reached now and returns how it was before.
+func (s *session) setWhere(d path.Decision) (before path.Decision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, s.where = s.where, d

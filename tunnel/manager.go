@@ -170,6 +170,27 @@ func (m *Manager) Run(ctx context.Context) error {
 // lost. It stays open if [Manager.Run] fails before that.
 func (m *Manager) Running() <-chan struct{} { return m.running }
 
+// NetworkChanged says that addresses or routes of this host have changed: all paths are
+// in doubt, and new ones are looked for. Package network notices when they do.
+func (m *Manager) NetworkChanged() {
+	select {
+	case <-m.running:
+	default:
+		return // nothing is known yet
+	}
+	m.puncher.Forget()
+	m.mu.Lock()
+	m.mapping = mapping{}
+	m.mu.Unlock()
+	m.routes.Range(func(_, s any) bool {
+		select {
+		case s.(*session).moved <- struct{}{}:
+		default:
+		}
+		return true
+	})
+}
+
 // open opens the socket and what listens on it.
 func (m *Manager) open() (err error) {
 	if m.cert, err = certificate(m.cfg.Identity); err != nil {

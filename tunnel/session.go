@@ -43,6 +43,7 @@ type session struct {
 
 	places  chan []relay.Place // relays on UDP that may be used; holds the newest
 	answers chan relayAnswer   // of those
+	moved   chan struct{}      // holds a token when the network has changed
 
 	stop     context.CancelCauseFunc // ends life
 	life     context.Context
@@ -83,6 +84,7 @@ func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
 		conns:   make(chan *quic.Conn, 1),
 		places:  make(chan []relay.Place, 1),
 		answers: make(chan relayAnswer, 4),
+		moved:   make(chan struct{}, 1),
 		ready:   make(chan struct{}),
 		retired: make(chan struct{}),
 		idle:    idleClock{linger: m.cfg.linger, answerIn: 5 * time.Second},

@@ -14,6 +14,7 @@ import (
 	"peerway/signal/client"
 	"peerway/signal/relay"
 	"peerway/tunnel"
+	"peerway/tunnel/network"
 )
 
 // A nodeConfig says what a node is.
@@ -118,6 +119,7 @@ func (n *node) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	defer background(ctx, fail, func(ctx context.Context) error { return network.Watch(ctx, n.networkChanged) })()
 	close(listening)
 	select {
 	case <-n.loggedIn:
@@ -229,6 +231,13 @@ func (n *node) report() report {
 		r.Tunnels = append(r.Tunnels, u)
 	}
 	return r
+}
+
+// networkChanged tells all that have something to do with networks.
+func (n *node) networkChanged() {
+	n.log.Info("the network has changed")
+	n.uplink.NetworkChanged()
+	n.tunnels.NetworkChanged()
 }
 
 // displayName returns the name that others see.

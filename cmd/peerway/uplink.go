@@ -69,6 +69,9 @@ func (u *uplink) Send(ctx context.Context, to signal.PeerID, sealed []byte) erro
 // Bind implements tunnel.Signaler.
 func (u *uplink) Bind(session uint64, to signal.PeerID) error { return u.client().Bind(session, to) }
 
+// NetworkChanged says that addresses or routes of this host have changed.
+func (u *uplink) NetworkChanged() { u.client().NetworkChanged() }
+
 // Unbind ends what Bind began.
 func (u *uplink) Unbind(session uint64) { u.client().Unbind(session) }
 

@@ -97,7 +97,8 @@ type Client struct {
 	log   *slog.Logger
 	codec wire.Codec
 
-	link atomic.Pointer[wire.Link] // nil while there is no connection
+	link  atomic.Pointer[wire.Link] // nil while there is no connection
+	hurry chan struct{}             // holds a token when the network has changed
 
 	mu        sync.Mutex
 	name      string // as the server told it
@@ -109,6 +110,7 @@ type Client struct {
 	mailboxes map[[32]byte]*Mailbox
 	changed   chan struct{} // closed and replaced at every login
 	key       []byte        // the server's public key, once it is known
+	abort     func(error)   // ends the dial that is under way; nil: there is none
 }
 
 // New returns a client that is not connected. It acquires nothing.
@@ -126,6 +128,7 @@ func New(cfg Config) *Client {
 		pending:   make(map[uint64]func(wire.Frame, error)),
 		mailboxes: make(map[[32]byte]*Mailbox),
 		changed:   make(chan struct{}),
+		hurry:     make(chan struct{}, 1),
 	}
 }
 
@@ -161,11 +164,60 @@ func (c *Client) Run(ctx context.Context) error {
 			wait = rand.N(max(away.retry, backoffMin))
 		}
 		c.log.Warn("no connection to the signal server, trying again soon", "remote", c.cfg.URL.Addr, "err", err, "dur", wait.Round(time.Millisecond))
-		if err := wire.Pause(ctx, wait); err != nil {
+		hurried, err := c.wait(ctx, wait)
+		if err != nil {
 			return err
 		}
-		backoff = min(2*backoff, backoffMax)
+		if backoff = min(2*backoff, backoffMax); hurried {
+			backoff = backoffMin
+		}
 	}
+}
+
+// wait waits for d, or until the network has changed.
+func (c *Client) wait(ctx context.Context, d time.Duration) (hurried bool, err error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return false, nil
+	case <-c.hurry:
+		return true, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+// errNetworkChanged ends a dial that began before the network changed.
+var errNetworkChanged = errors.New("the network has changed")
+
+// NetworkChanged says that addresses or routes of this host have changed: the client
+// finds out within seconds whether its connection is still alive, and does not wait
+// before it tries again.
+func (c *Client) NetworkChanged() {
+	select {
+	case c.hurry <- struct{}{}:
+	default:
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.abort != nil {
+		c.abort(errNetworkChanged)
+	}
+}
+
+// dial opens a connection, unless the network changes meanwhile.
+func (c *Client) dial(ctx context.Context, d dialer) (*connection, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	abort := func(f func(error)) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.abort = f
+	}
+	abort(cancel)
+	defer abort(nil)
+	return d.dial(ctx, c.codec)
 }
 
 // Announce says what this peer exposes and which peers may see and reach it; two

@@ -19,6 +19,8 @@ const (
 	pongWithin = 10 * time.Second
 	// rebindEvery keeps relay sessions from expiring on the server.
 	rebindEvery = relay.IdleAfter / 2
+	// hurriedPong takes its place after the network has changed.
+	hurriedPong = 3 * time.Second
 	// lastWords bounds what is still written when Run ends.
 	lastWords = 250 * time.Millisecond
 )
@@ -29,7 +31,7 @@ func (c *Client) session(ctx context.Context) (welcomed bool, err error) {
 	url := c.cfg.URL
 	d := dialer{cfg: c.cfg, addr: url.Addr, public: url.Public,
 		match: func(pin signal.Pin) bool { return pin == url.Pin }}
-	conn, err := d.dial(ctx, c.codec)
+	conn, err := c.dial(ctx, d)
 	if err != nil {
 		return false, err
 	}
@@ -246,15 +248,29 @@ func (s *session) beat(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(max(every/4, 250*time.Millisecond))
 	defer tick.Stop()
 	pinged, bound := time.Now(), time.Now()
+	var hurriedAt time.Time // zero: what was asked then was answered
 	for {
-		var now time.Time
+		now := time.Now()
 		select {
 		case <-ctx.Done():
 			return
 		case now = <-tick.C:
+		case <-s.hurry:
+			pinged, hurriedAt = now, now
+			s.post(link, wire.TypePing, 0, nil)
+			tick.Reset(hurriedPong / 4)
 		}
-		if now.Sub(link.Heard()) > every+pongWithin {
-			s.cancel(fmt.Errorf("%w: nothing for %v", errSilent, every+pongWithin))
+		heard := link.Heard()
+		if !hurriedAt.IsZero() && heard.After(hurriedAt) {
+			hurriedAt = time.Time{}
+			tick.Reset(max(every/4, 250*time.Millisecond))
+		}
+		patience := every + pongWithin
+		if !hurriedAt.IsZero() {
+			heard, patience = hurriedAt, hurriedPong
+		}
+		if now.Sub(heard) > patience {
+			s.cancel(fmt.Errorf("%w: nothing for %v", errSilent, patience))
 			return
 		}
 		if now.Sub(pinged) >= every {

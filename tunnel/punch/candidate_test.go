@@ -104,30 +104,6 @@ func addrs(list ...string) (addrs []netip.Addr) {
 	return addrs
 }
 
-func TestRank(t *testing.T) {
-	interfaces := []networkInterface{
-		{"lo", true, addrs("127.0.0.1", "::1")},
-		{"docker0", true, addrs("172.17.0.1")},
-		{"br-12ab", true, addrs("172.18.0.1")},
-		{"veth7", true, addrs("172.19.0.1")},
-		{"vEthernet (WSL)", true, addrs("172.20.0.1")},
-		{"tailscale0", true, addrs("100.64.0.1")},
-		{"eth1", true, addrs("10.1.0.1")},
-		{"eth2", false, addrs("10.2.0.1")},
-		{"eth0", true, addrs("192.168.1.2", "192.168.1.3", "fe80::1", "2001:db8::2")},
-	}
-	got := rank(interfaces, netip.MustParseAddr("192.168.1.3"), netip.MustParseAddr("2001:db8::2"))
-	want := addrs("192.168.1.3", "2001:db8::2", "192.168.1.2", "fe80::1", "10.1.0.1", "100.64.0.1", "127.0.0.1", "::1")
-	if !slices.Equal(got, want) {
-		t.Errorf("rank() = %v, want %v", got, want)
-	}
-	// The bridge is the way out, as on a host of virtual machines.
-	got = rank(interfaces[:4], netip.MustParseAddr("172.18.0.1"), netip.Addr{})
-	if want := addrs("172.18.0.1", "127.0.0.1", "::1"); !slices.Equal(got, want) {
-		t.Errorf("rank() = %v, want %v", got, want)
-	}
-}
-
 func TestSelectHosts(t *testing.T) {
 	many := []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"}
 	for _, test := range []struct {

@@ -1,4 +1,4 @@
-package punch
+package network
 
 import (
 	"cmp"
@@ -8,65 +8,29 @@ import (
 	"strings"
 )
 
-// hosts returns the addresses of this host that an attempt offers, best first.
-// An empty result is no error: mapped addresses may do.
-func (p *Puncher) hosts() ([]netip.Addr, error) {
-	list := p.config.Interfaces
-	if list == nil {
-		list = systemAddresses
-	}
-	addrs, err := list()
-	if err != nil {
-		return nil, err
-	}
-	return selectHosts(addrs, p.config.AllowLoopback), nil
-}
-
-// selectHosts drops what a peer cannot use, what is there twice, loopback
-// addresses unless there is nothing else or they are allowed, and the end of a
-// list that is too long.
-func selectHosts(addrs []netip.Addr, loopback bool) []netip.Addr {
-	var hosts []netip.Addr
-	for _, a := range addrs {
-		a = a.Unmap()
-		if usable(netip.AddrPortFrom(a, 1)) && !slices.Contains(hosts, a) {
-			hosts = append(hosts, a)
-		}
-	}
-	if !loopback && slices.ContainsFunc(hosts, func(a netip.Addr) bool { return !a.IsLoopback() }) {
-		hosts = slices.DeleteFunc(hosts, netip.Addr.IsLoopback)
-	}
-	var v4, v6 int
-	return slices.DeleteFunc(hosts, func(a netip.Addr) bool {
-		if a.Is4() {
-			v4++
-			return v4 > maxHosts
-		}
-		v6++
-		return v6 > maxHosts
-	})
-}
-
-// A networkInterface is what ranking needs to know of a [net.Interface].
-type networkInterface struct {
+// A device is what ranking needs to know of a [net.Interface].
+type device struct {
 	name  string
 	up    bool
 	addrs []netip.Addr
 }
 
-// systemAddresses returns the addresses of the system's interfaces, ranked.
-func systemAddresses() ([]netip.Addr, error) {
+// Addresses returns the addresses of this host's interfaces, best first: the sources of
+// the default routes, other addresses of their interfaces, the rest, those of tunnels,
+// and loopback. Interfaces of containers and virtual machines are left out unless a
+// default route leads through them.
+func Addresses() ([]netip.Addr, error) {
 	found, err := net.Interfaces()
 	if err != nil {
 		return nil, err
 	}
-	var interfaces []networkInterface
+	var interfaces []device
 	for _, f := range found {
 		addrs, err := f.Addrs()
 		if err != nil {
 			continue // it was removed a moment ago
 		}
-		i := networkInterface{name: f.Name, up: f.Flags&net.FlagUp != 0}
+		i := device{name: f.Name, up: f.Flags&net.FlagUp != 0}
 		for _, a := range addrs {
 			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
 				i.addrs = append(i.addrs, prefix.Addr())
@@ -90,12 +54,9 @@ func sourceFor(network, to string) netip.Addr {
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }
 
-// rank orders the addresses of interfaces: the sources of the default routes,
-// other addresses of their interfaces, the rest, tunnels, and loopback.
-// Interfaces of containers and virtual machines are left out unless a default
-// route leads through them: peers elsewhere cannot reach them, and there can be
-// dozens.
-func rank(interfaces []networkInterface, sources ...netip.Addr) []netip.Addr {
+// rank orders the addresses of interfaces. Peers elsewhere cannot reach those of
+// containers and virtual machines, and there can be dozens.
+func rank(interfaces []device, sources ...netip.Addr) []netip.Addr {
 	type ranked struct {
 		addr netip.Addr
 		rank int
