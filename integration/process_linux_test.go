@@ -114,11 +114,16 @@ func (p *transcript) last(prefix string) string {
 // count returns how many lines want accepts, and the longest time that passed
 // between two of them.
 func (p *transcript) count(want func(line string) bool) (n int, longest time.Duration) {
+	return p.countSince(time.Time{}, want)
+}
+
+// countSince is count for the lines that came after since.
+func (p *transcript) countSince(since time.Time, want func(line string) bool) (n int, longest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var last time.Time
 	for i, line := range p.lines {
-		if !want(line) {
+		if !want(line) || p.times[i].Before(since) {
 			continue
 		}
 		if n++; n > 1 {

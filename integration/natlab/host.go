@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,6 +39,19 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second // for grandchildren that hold the output open
 	return cmd
+}
+
+// Flap takes the host's device down for a while and up again, as when a cable is pulled:
+// its default route goes with it, and comes back as from a network manager.
+func (h *Host) Flap(away time.Duration) {
+	h.lab.t.Helper()
+	out, err := exec.Command("ip", "-n", h.namespace, "route", "show", "default").Output()
+	if err != nil {
+		h.lab.t.Fatalf("natlab: route of %s: %v", h.namespace, err)
+	}
+	h.lab.ip(h.namespace, "link set eth0 down")
+	time.Sleep(away)
+	h.lab.ip(h.namespace, "link set eth0 up", "route replace "+strings.TrimSpace(string(out)))
 }
 
 // Do calls f on a thread that is inside the namespace. Sockets that f opens stay

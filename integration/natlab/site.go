@@ -87,11 +87,23 @@ func (l *Lab) Site(cfg SiteConfig) *Site {
 // Host adds one more host behind the box.
 func (s *Site) Host() *Host {
 	s.lab.t.Helper()
-	h := &Host{
-		lab:       s.lab,
-		namespace: s.lab.namespace(fmt.Sprintf("lan%d.%d", s.number, s.hosts)),
-		addr:      s.local(2 + s.hosts),
-	}
+	h := &Host{lab: s.lab, namespace: s.lab.namespace(fmt.Sprintf("lan%d.%d", s.number, s.hosts))}
+	s.plug(h)
+	return h
+}
+
+// Move unplugs a host from where it is and plugs it in behind the box: its device is
+// another one, and so are its address and its default route.
+func (s *Site) Move(h *Host) {
+	s.lab.t.Helper()
+	s.lab.ip(h.namespace, "link delete eth0")
+	s.plug(h)
+}
+
+// plug connects a host to the box, and gives it an address.
+func (s *Site) plug(h *Host) {
+	s.lab.t.Helper()
+	h.addr = s.local(2 + s.hosts)
 	port := fmt.Sprintf("port%d", s.hosts)
 	s.hosts++
 	s.lab.ip(s.box,
@@ -101,7 +113,30 @@ func (s *Site) Host() *Host {
 		"addr add "+h.addr.String()+"/24 dev eth0",
 		"link set eth0 up",
 		"route add default via "+s.local(1).String())
-	return h
+}
+
+// Renumber gives the site another public address, as providers do: all that is under
+// way has to find its way anew.
+func (s *Site) Renumber() {
+	s.lab.t.Helper()
+	old := s.public
+	s.public = s.public.Next()
+	for range 50 { // half of the addresses of sites are for this
+		s.public = s.public.Next()
+	}
+	s.lab.ip(s.box,
+		"addr del "+old.String()+"/24 dev wan0",
+		"addr add "+s.public.String()+"/24 dev wan0")
+	s.forget()
+}
+
+// forget makes the box forget all translations made so far.
+func (s *Site) forget() {
+	s.lab.t.Helper()
+	err := inside(s.box, func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+	if err != nil {
+		s.lab.t.Fatalf("natlab: forget translations: %v", err)
+	}
 }
 
 // local returns an address of the inner network.
@@ -122,10 +157,7 @@ func (s *Site) SetKind(kind Kind) {
 	s.lab.t.Helper()
 	s.kind = kind
 	s.apply()
-	err := inside(s.box, func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
-	if err != nil {
-		s.lab.t.Fatalf("natlab: forget translations: %v", err)
-	}
+	s.forget()
 }
 
 // Drop makes the box drop, silently and in both directions, the UDP packets
