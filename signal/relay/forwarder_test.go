@@ -266,7 +266,7 @@ func TestServe(t *testing.T) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	key := relay.Key{5}
-	server, done := relay.NewServer(key), make(chan error)
+	server, done := relay.NewServer(key, nil), make(chan error)
 	go func() { done <- server.Serve(ctx, conn) }()
 	dial := func() *net.UDPConn {
 		c, err := net.DialUDP("udp", nil, conn.LocalAddr().(*net.UDPAddr))

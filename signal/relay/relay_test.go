@@ -152,7 +152,7 @@ func TestSTUN(t *testing.T) {
 	for _, from := range []string{"192.0.2.7:4321", "[2001:db8::7]:4321", "[::ffff:192.0.2.7]:4321"} {
 		addr := netip.MustParseAddrPort(from)
 		request := stunRequest(t, stun.NewSoftware("a test"), stun.Fingerprint)
-		b, ok := relay.AppendSTUN(nil, request, addr)
+		b, _, ok := relay.AppendSTUN(nil, request, addr)
 		if !ok {
 			t.Fatalf("no answer to %x", request)
 		}
@@ -182,12 +182,12 @@ func TestSTUNRefuses(t *testing.T) {
 		"trailing": append(bytes.Clone(good), 0), "attribute": append(change(3, 4), 0x80, 0x22, 0, 9),
 		"huge": append(change(2, 0x10), make([]byte, 0x1000)...),
 	} {
-		if b, ok := relay.AppendSTUN(nil, bad, from); ok {
+		if b, _, ok := relay.AppendSTUN(nil, bad, from); ok {
 			t.Errorf("%s: answered with %x", name, b)
 		}
 	}
 	unknown := stunRequest(t, stun.RawAttribute{Type: 0x7001, Value: []byte{1, 2, 3}})
-	b, ok := relay.AppendSTUN(nil, unknown, from)
+	b, _, ok := relay.AppendSTUN(nil, unknown, from)
 	answer := &stun.Message{Raw: b}
 	if err := answer.Decode(); !ok || err != nil {
 		t.Fatalf("answer to an unknown attribute: %x, %v, %v", b, ok, err)
@@ -207,7 +207,7 @@ func FuzzSTUN(f *testing.F) {
 	f.Add(stunRequest(f, stun.NewSoftware("x"), stun.RawAttribute{Type: 0x7001, Value: []byte{1}}))
 	from := netip.MustParseAddrPort("[2001:db8::7]:4321")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		answer, ok := relay.AppendSTUN(nil, b, from)
+		answer, _, ok := relay.AppendSTUN(nil, b, from)
 		if !ok {
 			return
 		}
@@ -228,7 +228,7 @@ func TestServeSTUN(t *testing.T) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error)
-	go func() { done <- relay.NewServer(relay.Key{}).Serve(ctx, conn) }()
+	go func() { done <- relay.NewServer(relay.Key{}, nil).Serve(ctx, conn) }()
 	client, err := net.DialUDP("udp", nil, conn.LocalAddr().(*net.UDPAddr))
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,8 @@ const socketBuffer = 7 << 20
 // A Server answers STUN and forwards packets between the ends of sessions, on one UDP
 // socket.
 type Server struct {
-	forwarder *Forwarder
+	forwarder *Forwarder // nil: it forwards nothing
+	other     *net.UDPConn
 	sources   sources
 	out       []byte // of answers
 
@@ -34,8 +35,15 @@ type Server struct {
 	relayed  atomic.Uint64
 }
 
-// NewServer returns a server for the grants of key. It acquires nothing.
-func NewServer(key Key) *Server { return &Server{forwarder: NewForwarder(key)} }
+// NewServer returns a server for the grants of key. Who asks it to answer from another
+// port is answered from other, which it borrows; nil: such questions are not answered.
+// It acquires nothing.
+func NewServer(key Key, other *net.UDPConn) *Server {
+	return &Server{forwarder: NewForwarder(key), other: other}
+}
+
+// NewSTUNServer returns a server that forwards nothing. See [NewServer].
+func NewSTUNServer(other *net.UDPConn) *Server { return &Server{other: other} }
 
 // Sessions returns how many sessions the server forwards for. It may be called from any
 // goroutine.
@@ -75,32 +83,37 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 		for i := range received {
 			s.serve(conn, &received[i], now)
 		}
-		s.forwarder.Sweep(now)
-		s.sessions.Store(int64(s.forwarder.Len()))
+		if s.forwarder != nil {
+			s.forwarder.Sweep(now)
+			s.sessions.Store(int64(s.forwarder.Len()))
+		}
 	}
 }
 
 // serve takes what the kernel gave in one piece.
 func (s *Server) serve(conn *net.UDPConn, d *datagram.Datagram, now time.Time) {
 	for len(d.Data) > 0 {
-		if IsPacket(d.Data) {
+		if s.forwarder != nil && IsPacket(d.Data) {
 			s.forward(conn, d, now)
 			continue
 		}
-		packet := d.Cut()
-		var ok bool
+		packet, out := d.Cut(), conn
+		var ok, elsewhere bool
 		switch {
-		case len(packet) > 0 && packet[0] == typeBind:
+		case s.forwarder != nil && len(packet) > 0 && packet[0] == typeBind:
 			if !s.forwarder.Knows(packet, d.From) && !s.sources.allow(d.From.Addr(), now) {
 				continue
 			}
 			s.out, ok = s.forwarder.Bind(s.out[:0], packet, d.From, now)
 		default:
-			s.out, ok = AppendSTUN(s.out[:0], packet, d.From)
+			s.out, elsewhere, ok = AppendSTUN(s.out[:0], packet, d.From)
 			ok = ok && s.sources.allow(d.From.Addr(), now)
+			if elsewhere {
+				out = s.other
+			}
 		}
-		if ok { // an answer that cannot be sent is a lost packet, and clients repeat
-			conn.WriteToUDPAddrPort(s.out, d.From)
+		if ok && out != nil { // an answer that cannot be sent is a lost packet, and clients repeat
+			out.WriteToUDPAddrPort(s.out, d.From)
 		}
 	}
 }

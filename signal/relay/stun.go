@@ -14,52 +14,57 @@ const (
 	stunSuccess    = 0x0101
 	stunError      = 0x0111
 	attrMapped     = 0x0020 // XOR-MAPPED-ADDRESS
+	attrChange     = 0x0003 // CHANGE-REQUEST (RFC 5780 section 7.2)
 	attrErrorCode  = 0x0009
 	attrUnknown    = 0x000A
 	attrRequired   = 0x8000 // attributes below must be understood (section 14)
 	maxStunPacket  = 548    // what every path carries (section 6.1)
 	maxUnknownAttr = 4      // named in an error answer, so that it stays small
+	changePort     = 0x02   // in the last byte of CHANGE-REQUEST
 )
 
 // AppendSTUN appends the answer to one packet from that address to dst. It
 // reports false for what deserves no answer: anything but a well-formed Binding
-// request. An answer exceeds its request by 24 bytes at most.
-func AppendSTUN(dst, packet []byte, from netip.AddrPort) ([]byte, bool) {
+// request. An answer exceeds its request by 24 bytes at most. elsewhere is whether the
+// sender wants the answer from another port.
+func AppendSTUN(dst, packet []byte, from netip.AddrPort) (answer []byte, elsewhere, ok bool) {
 	if len(packet) < stunHeader || len(packet) > maxStunPacket ||
 		binary.BigEndian.Uint16(packet) != stunRequest ||
 		binary.BigEndian.Uint32(packet[4:]) != stunCookie ||
 		int(binary.BigEndian.Uint16(packet[2:])) != len(packet)-stunHeader {
-		return dst, false
+		return dst, false, false
 	}
-	unknown, ok := unknownAttributes(packet[stunHeader:])
+	unknown, change, ok := attributes(packet[stunHeader:])
 	if !ok {
-		return dst, false
+		return dst, false, false
 	}
 	if len(unknown) > 0 {
-		return appendUnknown(dst, packet, unknown), true
+		return appendUnknown(dst, packet, unknown), false, true
 	}
-	return appendMapped(dst, packet, from), true
+	return appendMapped(dst, packet, from), change == changePort, change == 0 || change == changePort
 }
 
-// unknownAttributes walks the attributes and returns the types of those that a
-// server must understand to answer, and this one does not. It reports false if
-// they are malformed.
-func unknownAttributes(b []byte) (unknown []uint16, ok bool) {
+// attributes walks the attributes and returns the types of those that a server must
+// understand to answer, and this one does not, and what the sender wants changed. It
+// reports false if they are malformed.
+func attributes(b []byte) (unknown []uint16, change byte, ok bool) {
 	for len(b) > 0 {
 		if len(b) < 4 {
-			return nil, false
+			return nil, 0, false
 		}
 		kind := binary.BigEndian.Uint16(b)
 		size := (int(binary.BigEndian.Uint16(b[2:])) + 3) &^ 3
 		if size > len(b)-4 {
-			return nil, false
+			return nil, 0, false
 		}
-		if kind < attrRequired && len(unknown) < maxUnknownAttr {
+		if kind == attrChange && size == 4 {
+			change = b[7]
+		} else if kind < attrRequired && len(unknown) < maxUnknownAttr {
 			unknown = append(unknown, kind)
 		}
 		b = b[4+size:]
 	}
-	return unknown, true
+	return unknown, change, true
 }
 
 func appendMapped(dst, request []byte, from netip.AddrPort) []byte {

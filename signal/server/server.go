@@ -56,8 +56,7 @@ type Server struct {
 	codec     wire.Codec
 	hub       *hub
 	table     relay.Table // of what is relayed on websockets
-	relayKey  relay.Key
-	relay     *relay.Server // of what is relayed on UDP
+	relayKey  relay.Key     // of what is relayed on UDP
 	buffers   sync.Pool     // write buffers of websockets
 	chunks    wire.Buffers  // of relay frames
 	unsaved   chan struct{} // holds one token if the state has changed
@@ -85,12 +84,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	relayKey := relay.NewKey(cfg.State.Key)
 	return &Server{
 		cfg: cfg, log: cfg.Log, tls: tlsConfig(own, cfg.Certificates),
 		key: key.Public().(ed25519.PublicKey), secret: cfg.State.Secret,
 		heartbeat: cfg.Heartbeat, codec: wire.NewCodec(), hub: newHub(cfg.State.Peers),
-		relayKey: relayKey, relay: relay.NewServer(relayKey),
+		relayKey: relay.NewKey(cfg.State.Key),
 		unsaved: make(chan struct{}, 1), ready: make(chan struct{}),
 	}, nil
 }
@@ -134,8 +132,13 @@ func (s *Server) Run(ctx context.Context) error {
 	defer udp.Close()
 	defer tcp.Close()
 	defer wire.OnDone(ctx, func() { tcp.Close() })()
+	second := s.listenSecond(ctx, udp)
+	if second != nil {
+		defer second.Close()
+		all.Go(func() { relay.NewSTUNServer(udp).Serve(ctx, second) })
+	}
 	all.Go(func() {
-		if err := s.relay.Serve(ctx, udp); ctx.Err() == nil {
+		if err := relay.NewServer(s.relayKey, second).Serve(ctx, udp); ctx.Err() == nil {
 			cancel(err)
 		}
 	})
@@ -248,6 +251,22 @@ func (s *Server) store() {
 	if err := s.cfg.Save(state); err != nil {
 		s.log.Error("known peers are not saved", "err", err)
 	}
+}
+
+// listenSecond opens the UDP port after that of first, from which peers learn what kind
+// of NAT they are behind. It returns nil if that is taken: peers then know less.
+func (s *Server) listenSecond(ctx context.Context, first *net.UDPConn) *net.UDPConn {
+	host, _, err := net.SplitHostPort(s.cfg.Listen)
+	if err != nil {
+		return nil
+	}
+	port := strconv.Itoa(first.LocalAddr().(*net.UDPAddr).Port + 1)
+	conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", net.JoinHostPort(host, port))
+	if err != nil {
+		s.log.Debug("no second port for STUN", "err", err)
+		return nil
+	}
+	return conn.(*net.UDPConn)
 }
 
 // listen opens TCP and UDP at the same port number. The caller closes both.

@@ -23,7 +23,7 @@ func startRelay(t testing.TB) (netip.AddrPort, relay.Key) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	key := relay.Key{1}
-	server := relay.NewServer(key)
+	server := relay.NewServer(key, nil)
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(ctx, conn) })
 	t.Cleanup(func() { cancel(); serving.Wait(); conn.Close() })

@@ -1,0 +1,298 @@
+package network
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/stun/v3"
+)
+
+// A Behaviour says on what a NAT lets something depend (RFC 4787 sections 4.1 and 5).
+type Behaviour string
+
+// Behaviours.
+const (
+	Unknown   Behaviour = ""
+	None      Behaviour = "none"      // there is no NAT, or nothing is filtered
+	Endpoint  Behaviour = "endpoint"  // independent of the other end
+	Dependent Behaviour = "dependent" // of its address or port
+)
+
+// A NAT is what is between this host and a server.
+type NAT struct {
+	Local  netip.AddrPort // of the socket that asked
+	Mapped netip.AddrPort // as the server sees it; invalid: UDP does not pass
+	RTT    time.Duration
+
+	// Mapping: whether the public port depends on whom a socket sends to. Such a NAT is
+	// called symmetric. Filtering: whether somebody else may answer.
+	Mapping, Filtering Behaviour
+
+	// Delta is by how much the port of the next mapping differs from that of the last,
+	// if that is regular; 0 if it is not, or not known.
+	Delta int
+
+	// Hairpin is whether two hosts behind the NAT reach each other by their public
+	// addresses.
+	Hairpin bool
+}
+
+// maxDelta is what still counts as regular.
+const maxDelta = 10
+
+// Limits of a question.
+const (
+	askFirst = 100 * time.Millisecond // doubles with each repetition
+	askTimes = 4
+	askFor   = 2 * time.Second
+)
+
+// ProbeNAT finds out what is between this host and a server that answers STUN at server
+// and at the next port. It takes 2 s at most, and opens sockets of its own. An error
+// says that it could not even ask.
+func ProbeNAT(ctx context.Context, server netip.AddrPort) (NAT, error) {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	family := "udp4"
+	if server.Addr().Unmap().Is6() {
+		family = "udp6"
+	}
+	p := prober{first: server, second: netip.AddrPortFrom(server.Addr(), server.Port()+1)}
+	for range probeSockets {
+		conn, err := net.ListenUDP(family, nil)
+		if err != nil {
+			return NAT{}, err
+		}
+		defer conn.Close()
+		p.sockets = append(p.sockets, newAsker(conn))
+	}
+	p.local = sourceFor(family, server.String())
+	return p.probe(ctx), nil
+}
+
+// probeSockets is how many sockets are asked from: the first for all but the delta.
+const probeSockets = 4
+
+// A prober asks.
+type prober struct {
+	first, second netip.AddrPort
+	local         netip.Addr
+	sockets       []*asker
+}
+
+// An evidence is what the answers were; invalid addresses are those that did not come.
+type evidence struct {
+	local         netip.AddrPort
+	first, second netip.AddrPort // where both ports of the server see one socket
+	elsewhere     bool           // an answer came from a port that was not asked
+	hairpin       bool
+	ports         []uint16 // of mappings that were made one after the other
+}
+
+func (p *prober) probe(ctx context.Context) NAT {
+	var reading, asking sync.WaitGroup
+	defer reading.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, s := range p.sockets {
+		reading.Go(func() { s.read(ctx) })
+	}
+	main := p.sockets[0]
+	e := evidence{local: netip.AddrPortFrom(p.local, main.port())}
+	var rtt time.Duration
+	asking.Go(func() { e.first, rtt = main.ask(ctx, p.first, false) })
+	asking.Go(func() { e.second, _ = main.ask(ctx, p.second, false) })
+	asking.Go(func() { mapped, _ := main.ask(ctx, p.first, true); e.elsewhere = mapped.IsValid() })
+	asking.Wait()
+	if e.first.IsValid() {
+		asking.Go(func() { e.hairpin = p.sockets[1].reaches(ctx, e.first, main) })
+		for _, s := range p.sockets[1:] {
+			for _, server := range []netip.AddrPort{p.first, p.second} {
+				if mapped, _ := s.ask(ctx, server, false); mapped.IsValid() {
+					e.ports = append(e.ports, mapped.Port())
+				}
+			}
+		}
+		asking.Wait()
+	}
+	nat := e.judge()
+	nat.RTT = rtt
+	return nat
+}
+
+// judge says what the answers mean.
+func (e evidence) judge() NAT {
+	n := NAT{Local: e.local, Mapped: e.first, Hairpin: e.hairpin}
+	if !e.first.IsValid() {
+		return n
+	}
+	switch {
+	case e.first == e.local:
+		n.Mapping = None
+	case !e.second.IsValid():
+	case e.first == e.second:
+		n.Mapping = Endpoint
+	default:
+		n.Mapping = Dependent
+		n.Delta = regular(e.ports)
+	}
+	switch {
+	case e.elsewhere && n.Mapping == None:
+		n.Filtering = None
+	case e.elsewhere:
+		n.Filtering = Endpoint
+	case e.second.IsValid(): // the server has a second port
+		n.Filtering = Dependent
+	}
+	return n
+}
+
+// regular returns the difference between ports that were given one after the other, or
+// 0 if it is none, large, or not always about the same.
+func regular(ports []uint16) int {
+	if len(ports) < 4 {
+		return 0
+	}
+	least, most := maxDelta+1, -maxDelta-1
+	for i := range ports[1:] {
+		d := int(ports[i+1]) - int(ports[i])
+		least, most = min(least, d), max(most, d)
+	}
+	switch {
+	case least > 0 && most <= maxDelta:
+		return least
+	case most < 0 && least >= -maxDelta:
+		return most
+	}
+	return 0
+}
+
+// An asker is a socket with questions that wait for an answer.
+type asker struct {
+	conn *net.UDPConn
+
+	mu      sync.Mutex
+	waiting map[[stun.TransactionIDSize]byte]*question
+}
+
+// A question waits for an answer from an address, or from another port of that.
+type question struct {
+	to        netip.AddrPort
+	elsewhere bool
+	answer    chan netip.AddrPort // holds one
+}
+
+func newAsker(conn *net.UDPConn) *asker {
+	return &asker{conn: conn, waiting: make(map[[stun.TransactionIDSize]byte]*question)}
+}
+
+func (a *asker) port() uint16 { return a.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+
+// read hands answers over until ctx is done.
+func (a *asker) read(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { a.conn.SetReadDeadline(time.Unix(1, 0)) })()
+	packet := make([]byte, 1500)
+	for {
+		n, from, err := a.conn.ReadFromUDPAddrPort(packet)
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			a.hear(packet[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+		}
+	}
+}
+
+func (a *asker) hear(packet []byte, from netip.AddrPort) {
+	m := stun.Message{Raw: packet}
+	if m.Decode() != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	q := a.waiting[m.TransactionID]
+	if q == nil {
+		return
+	}
+	mapped := from // a question of our own that came back
+	if m.Type == stun.BindingSuccess {
+		var address stun.XORMappedAddress
+		if address.GetFrom(&m) != nil || from.Addr() != q.to.Addr() || (from.Port() != q.to.Port()) != q.elsewhere {
+			return
+		}
+		ip, _ := netip.AddrFromSlice(address.IP)
+		mapped = netip.AddrPortFrom(ip.Unmap(), uint16(address.Port))
+	} else if m.Type != stun.BindingRequest || q.to.IsValid() {
+		return
+	}
+	select {
+	case q.answer <- mapped:
+	default:
+	}
+}
+
+// expect makes a question that waits for its answer until forget is called.
+func (a *asker) expect(q *question) (id [stun.TransactionIDSize]byte, forget func()) {
+	rand.Read(id[:]) // never fails since Go 1.24
+	q.answer = make(chan netip.AddrPort, 1)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting[id] = q
+	return id, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.waiting, id)
+	}
+}
+
+// ask asks a server where it sees the socket, to be answered from another port if
+// elsewhere. The result is invalid if there is no answer.
+func (a *asker) ask(ctx context.Context, server netip.AddrPort, elsewhere bool) (mapped netip.AddrPort, rtt time.Duration) {
+	q := &question{to: server, elsewhere: elsewhere}
+	id, forget := a.expect(q)
+	defer forget()
+	request := stun.MustBuild(stun.NewTransactionIDSetter(id), stun.BindingRequest)
+	if elsewhere {
+		request.Add(stun.AttrChangeRequest, []byte{0, 0, 0, 2})
+		request.WriteHeader()
+	}
+	begun := time.Now()
+	mapped = a.repeat(ctx, request.Raw, server, q.answer)
+	return mapped, time.Since(begun)
+}
+
+// reaches reports whether a packet to a public address arrives at the socket that has it.
+func (a *asker) reaches(ctx context.Context, public netip.AddrPort, there *asker) bool {
+	q := &question{}
+	id, forget := there.expect(q)
+	defer forget()
+	request := stun.MustBuild(stun.NewTransactionIDSetter(id), stun.BindingRequest)
+	return a.repeat(ctx, request.Raw, public, q.answer).IsValid()
+}
+
+// repeat sends a packet until there is an answer, ctx is done, or it was sent often.
+func (a *asker) repeat(ctx context.Context, packet []byte, to netip.AddrPort, answer <-chan netip.AddrPort) netip.AddrPort {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for wait, sent := askFirst, 0; ; {
+		select {
+		case mapped := <-answer:
+			return mapped
+		case <-ctx.Done():
+			return netip.AddrPort{}
+		case <-timer.C:
+		}
+		if sent == askTimes {
+			return netip.AddrPort{}
+		}
+		a.conn.WriteToUDPAddrPort(packet, to) // an error is a lost packet
+		sent++
+		timer.Reset(wait)
+		wait *= 2
+	}
+}

@@ -1,0 +1,67 @@
+package network
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"peerway/signal/relay"
+)
+
+func TestJudge(t *testing.T) {
+	local, one, two := netip.MustParseAddrPort("192.168.1.2:5000"), netip.MustParseAddrPort("203.0.113.7:5000"), netip.MustParseAddrPort("203.0.113.7:5003")
+	for name, test := range map[string]struct {
+		e    evidence
+		want NAT
+	}{
+		"blocked":          {evidence{local: local}, NAT{Local: local}},
+		"none":             {evidence{local: one, first: one, second: one, elsewhere: true}, NAT{Local: one, Mapped: one, Mapping: None, Filtering: None}},
+		"firewall":         {evidence{local: one, first: one, second: one}, NAT{Local: one, Mapped: one, Mapping: None, Filtering: Dependent}},
+		"full cone":        {evidence{local: local, first: one, second: one, elsewhere: true, hairpin: true}, NAT{Local: local, Mapped: one, Mapping: Endpoint, Filtering: Endpoint, Hairpin: true}},
+		"port restricted":  {evidence{local: local, first: one, second: one, ports: []uint16{1, 2, 3, 4}}, NAT{Local: local, Mapped: one, Mapping: Endpoint, Filtering: Dependent}},
+		"one port":         {evidence{local: local, first: one}, NAT{Local: local, Mapped: one}},
+		"symmetric":        {evidence{local: local, first: one, second: two, ports: []uint16{9, 7000, 40000, 12}}, NAT{Local: local, Mapped: one, Mapping: Dependent, Filtering: Dependent}},
+		"regular":          {evidence{local: local, first: one, second: two, ports: []uint16{10, 12, 14, 19, 21, 23}}, NAT{Local: local, Mapped: one, Mapping: Dependent, Filtering: Dependent, Delta: 2}},
+		"regular downward": {evidence{local: local, first: one, second: two, ports: []uint16{50, 49, 48, 47}}, NAT{Local: local, Mapped: one, Mapping: Dependent, Filtering: Dependent, Delta: -1}},
+		"seemingly":        {evidence{local: local, first: one, second: two, ports: []uint16{10, 11, 9, 12}}, NAT{Local: local, Mapped: one, Mapping: Dependent, Filtering: Dependent}},
+	} {
+		if got := test.e.judge(); got != test.want {
+			t.Errorf("%s: %+v, want %+v", name, got, test.want)
+		}
+	}
+}
+
+// Without a NAT everything is known at once; without a server it takes its time.
+func TestProbeNAT(t *testing.T) {
+	ip := net.IPv4(127, 0, 0, 1)
+	var first, second *net.UDPConn
+	for range 20 {
+		var err error
+		if first, err = net.ListenUDP("udp4", &net.UDPAddr{IP: ip}); err != nil {
+			t.Fatal(err)
+		}
+		second, err = net.ListenUDP("udp4", &net.UDPAddr{IP: ip, Port: first.LocalAddr().(*net.UDPAddr).Port + 1})
+		if err == nil {
+			break
+		}
+		first.Close()
+	}
+	defer first.Close()
+	defer second.Close()
+	server := first.LocalAddr().(*net.UDPAddr).AddrPort()
+	var serving sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	serving.Go(func() { relay.NewSTUNServer(second).Serve(ctx, first) })
+	serving.Go(func() { relay.NewSTUNServer(first).Serve(ctx, second) })
+	nat, err := ProbeNAT(t.Context(), server)
+	if err != nil || nat.Mapping != None || nat.Filtering != None || !nat.Hairpin || nat.Mapped != nat.Local || nat.RTT <= 0 {
+		t.Errorf("ProbeNAT() = %+v, %v", nat, err)
+	}
+	cancel()
+	serving.Wait()
+	if nat, err := ProbeNAT(t.Context(), server); err != nil || nat.Mapped.IsValid() {
+		t.Errorf("without a server: %+v, %v", nat, err)
+	}
+}
