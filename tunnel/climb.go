@@ -212,6 +212,7 @@ func (c *climber) tried(event punch.Event, ok bool) {
 	default:
 		if f, isFailed := event.(punch.Failed); isFailed {
 			c.s.log.Debug("no direct path", "err", f.Reason)
+			c.s.setReason(f.Reason)
 		} else if ok {
 			return
 		}
@@ -233,6 +234,7 @@ func (c *climber) kept(event punch.Event, _ bool) {
 }
 
 func (c *climber) up(e punch.Selected) {
+	c.s.setReason("")
 	c.authenticate(e.Remote)
 	c.apply(c.paths.DirectUp(time.Now(), e.Remote, e.RTT))
 	select { // the machine trusts the path when a packet of QUIC has come over it

@@ -21,6 +21,9 @@ type message struct {
 
 	Punch      *punch.Description `cbor:"5,keyasint,omitempty"`
 	Candidates []string           `cbor:"6,keyasint,omitempty"`
+
+	Nonce uint64 `cbor:"7,keyasint,omitempty"` // of pingAsk, repeated in pingPong
+	Why   string `cbor:"8,keyasint,omitempty"` // the sender knows of no direct path; at most maxWhy bytes
 }
 
 // A kind says what a message means.
@@ -37,10 +40,15 @@ const (
 	idleAgree  kind = 9
 	idleRefuse kind = 10
 	hello      kind = 11 // the first on the control stream
+	pingAsk    kind = 12 // answered with pingPong
+	pingPong   kind = 13
 )
 
 // maxMessage bounds an encoded message, in bytes.
 const maxMessage = 8 << 10
+
+// maxWhy bounds a reason, in bytes.
+const maxWhy = 512
 
 // maxCandidates bounds the candidates of one message.
 const maxCandidates = 16
@@ -76,7 +84,7 @@ func decodeMessage(b []byte) (message, error) {
 	if err := mode.Unmarshal(b, &m); err != nil {
 		return message{}, fmt.Errorf("%w: %w", errMessage, err)
 	}
-	if len(m.Candidates) > maxCandidates {
+	if len(m.Candidates) > maxCandidates || len(m.Why) > maxWhy {
 		return message{}, fmt.Errorf("%w: too long", errMessage)
 	}
 	if m.Punch != nil {

@@ -71,6 +71,8 @@ type session struct {
 	changed chan struct{} // holds one token when idle must be looked at
 	settled chan struct{} // closed when an answer to idleAsk is known
 	where   path.Decision // how the peer is reached now
+	why     string        // there is no direct path
+	pongs   map[uint64]chan string
 }
 
 func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {

@@ -140,6 +140,10 @@ func (s *session) runControl(ctx context.Context, conn *laneConn) error {
 			return err
 		}
 		switch msg.Kind {
+		case pingAsk:
+			s.answerPing(msg)
+		case pingPong:
+			s.heardPong(msg)
 		case hello:
 			s.instance.Store(msg.Instance)
 		case idleAsk, idleAgree, idleRefuse:

@@ -1,0 +1,112 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"peerway/signal"
+	"peerway/tunnel/path"
+)
+
+// A Pong is what came of asking a peer whether it is there.
+type Pong struct {
+	Path   string         // as in [Info]
+	Remote netip.AddrPort // as in [Info]
+	RTT    time.Duration  // over the tunnel, as a stream would find it
+
+	// Why there is no direct path, in words for people, as each of the two found out last.
+	// Empty: there is one, or nothing is known yet. The peer's own is not to be trusted.
+	Why, PeerWhy string
+}
+
+// maxPings bounds the questions of one tunnel that wait for their answers.
+const maxPings = 64
+
+// Ping asks a peer whether it is there, over the tunnel with it, which is made if there is
+// none. Errors are those of [Manager.DialContext].
+func (m *Manager) Ping(ctx context.Context, peer signal.PeerID) (Pong, error) {
+	p, err := m.ping(ctx, peer)
+	if err != nil {
+		return Pong{}, fmt.Errorf("tunnel: ping %s: %w", peer.Short(), err)
+	}
+	return p, nil
+}
+
+func (m *Manager) ping(ctx context.Context, peer signal.PeerID) (Pong, error) {
+	s, err := m.session(ctx, peer)
+	if err != nil {
+		return Pong{}, err
+	}
+	nonce, answer, err := s.expectPong()
+	if err != nil {
+		return Pong{}, err
+	}
+	defer s.forgetPong(nonce)
+	begun := time.Now()
+	s.control.send(message{Kind: pingAsk, Nonce: nonce})
+	select {
+	case why := <-answer:
+		where := s.whereNow()
+		p := Pong{Path: string(where.Name), Remote: s.remote(where), RTT: time.Since(begun)}
+		if where.Name != path.Direct {
+			p.Why, p.PeerWhy = s.reason(), why
+		}
+		return p, nil
+	case <-s.conn.Context().Done():
+		return Pong{}, lost(context.Cause(s.conn.Context()))
+	case <-ctx.Done():
+		return Pong{}, context.Cause(ctx)
+	}
+}
+
+// expectPong returns the number of a question and where its answer will be told.
+func (s *session) expectPong() (nonce uint64, answer <-chan string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pongs) >= maxPings {
+		return 0, nil, fmt.Errorf("more than %d questions wait for an answer", maxPings)
+	}
+	if s.pongs == nil {
+		s.pongs = make(map[uint64]chan string)
+	}
+	nonce, told := randomSession(), make(chan string, 1)
+	s.pongs[nonce] = told
+	return nonce, told, nil
+}
+
+func (s *session) forgetPong(nonce uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pongs, nonce)
+}
+
+// heardPong tells who waits for the answer.
+func (s *session) heardPong(msg message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if told := s.pongs[msg.Nonce]; told != nil {
+		delete(s.pongs, msg.Nonce)
+		told <- msg.Why
+	}
+}
+
+// answerPing answers a question of the peer.
+func (s *session) answerPing(msg message) {
+	s.control.send(message{Kind: pingPong, Nonce: msg.Nonce, Why: s.reason()})
+}
+
+// reason says why there is no direct path, as far as is known.
+func (s *session) reason() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.why
+}
+
+// setReason records why an attempt at a direct path brought nothing; empty: it did.
+func (s *session) setReason(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.why = why[:min(len(why), maxWhy)]
+}
