@@ -17,24 +17,33 @@ import (
 	"peerway/cmd/peerway/state"
 )
 
-// statusPath is where the control API answers with a report.
-const statusPath = "/v1/status"
-
 // maxSocketPath is the longest path that every system takes for a Unix socket.
 const maxSocketPath = 100
 
 // A control answers questions about this process on a Unix socket in its state
 // folder, to the owner of the folder only.
 type control struct {
-	dir    *state.Dir    // borrowed
-	report func() report // safe for concurrent use
-	ready  chan struct{} // closed when it answers
+	dir     *state.Dir // borrowed
+	answers answers
+	ready   chan struct{} // closed when it answers
+}
+
+// answers are what a process can say. Its functions are safe for concurrent use.
+type answers struct {
+	report func() report
+	peers  asker // nil: it has none
+}
+
+// An asker asks peers. Errors are for people, or of the context.
+type asker interface {
+	ping(ctx context.Context, peer string) (pong, error)
+	check(ctx context.Context, peer, service string) error
 }
 
 // newControl returns a control for the process that has locked dir. It acquires
 // nothing.
-func newControl(dir *state.Dir, report func() report) *control {
-	return &control{dir: dir, report: report, ready: make(chan struct{})}
+func newControl(dir *state.Dir, a answers) *control {
+	return &control{dir: dir, answers: a, ready: make(chan struct{})}
 }
 
 // Run serves until ctx is done or the socket fails.
@@ -89,15 +98,25 @@ func (n *connCount) changed(_ net.Conn, s http.ConnState) {
 func (c *control) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
-		r := c.report()
+		r := c.answers.report()
 		r.Schema = 1
 		r.PID = os.Getpid()
 		r.Goroutines = runtime.NumGoroutine()
 		r.Descriptors = openDescriptors()
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		json.NewEncoder(w).Encode(r)
+		answer(w, http.StatusOK, r)
 	})
+	if c.answers.peers != nil {
+		mux.HandleFunc("POST "+pingPath, func(w http.ResponseWriter, r *http.Request) {
+			c.question(w, r, func(ctx context.Context) (any, error) {
+				return c.answers.peers.ping(ctx, r.FormValue("peer"))
+			})
+		})
+		mux.HandleFunc("POST "+checkPath, func(w http.ResponseWriter, r *http.Request) {
+			c.question(w, r, func(ctx context.Context) (any, error) {
+				return struct{}{}, c.answers.peers.check(ctx, r.FormValue("peer"), r.FormValue("service"))
+			})
+		})
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(r.Header.Values("Origin")) > 0 || len(r.Header.Values("Referer")) > 0 {
 			http.Error(w, "this API is not for browsers", http.StatusForbidden)
@@ -105,6 +124,26 @@ func (c *control) handler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// question answers what takes its time.
+func (c *control) question(w http.ResponseWriter, r *http.Request, ask func(context.Context) (any, error)) {
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin + 5*time.Second))
+	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
+	defer cancel()
+	a, err := ask(ctx)
+	if err != nil {
+		answer(w, http.StatusBadGateway, newAskError(err))
+		return
+	}
+	answer(w, http.StatusOK, a)
+}
+
+func answer(w http.ResponseWriter, status int, a any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(a)
 }
 
 // listenUnix listens on a Unix socket at path that only the owner may use. The

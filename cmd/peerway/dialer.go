@@ -24,11 +24,7 @@ type dialer struct {
 func (d dialer) DialContext(ctx context.Context, target proxy.Target, class proxy.Class) (proxy.Conn, error) {
 	id, ok := d.book.id(target.Peer)
 	if !ok {
-		return nil, &proxy.Error{
-			Code: proxy.CodeUnknownName, Hop: proxy.HopGateway, Target: target,
-			Reason: fmt.Sprintf("there is no peer %q", target.Peer),
-			Fix:    "pair with it: run peerway expose there, and connect with the code it prints",
-		}
+		return nil, unknownPeer(target)
 	}
 	how := lane.Mixed
 	if class == proxy.Dedicated {
@@ -39,6 +35,14 @@ func (d dialer) DialContext(ctx context.Context, target proxy.Target, class prox
 		return nil, explainDial(target, err)
 	}
 	return &conn{Stream: stream, target: target}, nil
+}
+
+func unknownPeer(target proxy.Target) error {
+	return &proxy.Error{
+		Code: proxy.CodeUnknownName, Hop: proxy.HopGateway, Target: target,
+		Reason: fmt.Sprintf("there is no peer %q", target.Peer),
+		Fix:    "pair with it: run peerway expose there, and connect with the code it prints",
+	}
 }
 
 // explainDial tells a person why there is no tunnel to the peer of target.

@@ -49,6 +49,9 @@ func exitCode(err error) int {
 	if e, ok := errors.AsType[*proxy.Error](err); ok {
 		return exitCodeOf(e.Code)
 	}
+	if e, ok := errors.AsType[*askError](err); ok {
+		return exitCodeOfName(e.Code)
+	}
 	if _, ok := errors.AsType[*state.CorruptError](err); ok {
 		return exitConfig
 	}

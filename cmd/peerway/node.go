@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"peerway/cmd/peerway/state"
+	"peerway/proxy"
 	"peerway/proxy/export"
 	"peerway/signal"
 	"peerway/signal/client"
@@ -222,7 +223,7 @@ func (n *node) report() report {
 			peer = t.Peer.Short()
 		}
 		u := tunnelReport{
-			Peer: peer, Path: t.Path, RTT: float64(t.RTT.Round(10*time.Microsecond)) / float64(time.Millisecond), Streams: t.Streams,
+			Peer: peer, Path: t.Path, RTT: milliseconds(t.RTT), Streams: t.Streams,
 			BytesIn: t.BytesIn, BytesOut: t.BytesOut, Idle: int64(t.Idle / time.Second), Up: int64(t.Up / time.Second),
 		}
 		if t.Remote.IsValid() {
@@ -231,6 +232,43 @@ func (n *node) report() report {
 		r.Tunnels = append(r.Tunnels, u)
 	}
 	return r
+}
+
+// ping implements asker.
+func (n *node) ping(ctx context.Context, peer string) (pong, error) {
+	target := proxy.Target{Peer: peer}
+	id, ok := n.book.id(peer)
+	if !ok {
+		return pong{}, unknownPeer(target)
+	}
+	p, err := n.tunnels.Ping(ctx, id)
+	if err != nil {
+		return pong{}, explainDial(target, err)
+	}
+	answer := pong{Peer: peer, Path: p.Path, RTT: milliseconds(p.RTT), Why: p.Why, PeerWhy: printable(p.PeerWhy)}
+	if p.Remote.IsValid() {
+		answer.Remote = p.Remote.String()
+	}
+	return answer, nil
+}
+
+// check implements asker: it opens a stream to a service and waits until the peer says
+// that the real server is there.
+func (n *node) check(ctx context.Context, peer, service string) error {
+	c, err := dialer{n.book, n.tunnels}.DialContext(ctx, proxy.Target{Peer: peer, Service: service}, proxy.Mixed)
+	if err != nil {
+		return err
+	}
+	stream := c.(*conn)
+	defer stream.Reset()
+	if err := stream.Answered(ctx); err != nil {
+		return stream.explain(err)
+	}
+	return nil
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }
 
 // networkChanged tells all that have something to do with networks.
@@ -340,14 +378,14 @@ func (p *program) node(cfg nodeConfig) (*node, error) {
 
 // runNode runs n and its control socket until ctx is done or one fails.
 func runNode(ctx context.Context, n *node) error {
-	return runWithControl(ctx, n.cfg.dir, n.report, n.Run)
+	return runWithControl(ctx, n.cfg.dir, answers{n.report, n}, n.Run)
 }
 
-// runWithControl runs f beside a control socket that answers with report.
-func runWithControl(ctx context.Context, dir *state.Dir, report func() report, f func(context.Context) error) error {
+// runWithControl runs f beside a control socket that answers with a.
+func runWithControl(ctx context.Context, dir *state.Dir, a answers, f func(context.Context) error) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	c := newControl(dir, report)
+	c := newControl(dir, a)
 	defer background(ctx, fail, c.Run)()
 	select {
 	case <-c.ready:

@@ -67,7 +67,7 @@ func (p *program) root() *cobra.Command {
 	root.SetVersionTemplate("peerway {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err) })
 	root.PersistentFlags().BoolVarP(&p.verbose, "verbose", "v", false, "log every connection")
-	root.AddCommand(p.signal(), p.expose(), p.connect(), p.up(), p.demo(), p.status(), p.version())
+	root.AddCommand(p.signal(), p.expose(), p.connect(), p.up(), p.demo(), p.status(), p.ls(), p.ping(), p.netcheck(), p.doctor(), p.version())
 	return root
 }
 
@@ -137,6 +137,16 @@ func atMost(n int) cobra.PositionalArgs {
 			return usageError(cmd, errors.New("this command takes no argument, only flags"))
 		}
 		return usageError(cmd, fmt.Errorf("%d arguments where at most %d can be", len(args), n))
+	}
+}
+
+// exactly is the check of a command that takes n arguments, called names.
+func exactly(n int, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return usageError(cmd, fmt.Errorf("%s is missing", names))
+		}
+		return atMost(n)(cmd, args)
 	}
 }
 

@@ -51,7 +51,7 @@ func (p *program) runSignal(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	return runWithControl(ctx, dir, func() report { return reportServer(s, address) }, func(ctx context.Context) error {
+	return runWithControl(ctx, dir, answers{report: func() report { return reportServer(s, address) }}, func(ctx context.Context) error {
 		ctx, fail := context.WithCancelCause(ctx)
 		defer fail(nil)
 		defer background(ctx, fail, func(ctx context.Context) error {

@@ -4,22 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"peerway/cmd/peerway/state"
 )
 
 // status returns the command that asks a running process about itself.
@@ -89,43 +82,9 @@ type tunnelReport struct {
 }
 
 // askStatus asks the process that uses the state folder at path.
-func askStatus(ctx context.Context, path string) (report, error) {
-	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
-	defer cancel()
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return report{}, err
-	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		addr, release, err := socketAddr(state.Socket(path))
-		if err != nil {
-			return nil, err
-		}
-		defer release()
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", addr)
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://peerway"+statusPath, nil)
-	if err != nil {
-		return report{}, err
-	}
-	resp, err := transport.RoundTrip(req)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return report{}, fail(exitOther, "no peerway runs with the state folder %s: start one, or name its folder with --state", path)
-	}
-	if err != nil {
-		return report{}, fmt.Errorf("ask the peerway that uses %s: %w", path, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return report{}, fmt.Errorf("ask the peerway that uses %s: it answered %s", path, resp.Status)
-	}
-	var r report
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&r); err != nil {
-		return report{}, fmt.Errorf("ask the peerway that uses %s: %w", path, err)
-	}
-	return r, nil
+func askStatus(ctx context.Context, path string) (r report, err error) {
+	err = ask(ctx, path, http.MethodGet, statusPath, nil, &r, 5*time.Second)
+	return r, err
 }
 
 // write writes r for people.
@@ -145,14 +104,7 @@ func (r report) write(w io.Writer) error {
 		fmt.Fprintln(t, "\nPEER\tSTATE\tSERVICES")
 	}
 	for _, p := range r.Peers {
-		online := "online"
-		switch {
-		case !r.Signal.Connected:
-			online = "unknown" // what the server said last may be hours old
-		case !p.Online:
-			online = "offline"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, online, cmp.Or(strings.Join(p.Services, ", "), "-"))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, r.stateOf(p), cmp.Or(strings.Join(p.Services, ", "), "-"))
 	}
 	t.Flush()
 	if len(r.Tunnels) > 0 {

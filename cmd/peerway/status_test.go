@@ -98,7 +98,7 @@ func openControl(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dir.Close() })
-	c := newControl(dir, exampleReport)
+	c := newControl(dir, answers{report: exampleReport})
 	stop := errors.New("test ended")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
@@ -180,7 +180,7 @@ func TestControlTakesOnlyASocketsPlace(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := newControl(dir, exampleReport).Run(t.Context()); err == nil {
+	if err := newControl(dir, answers{report: exampleReport}).Run(t.Context()); err == nil {
 		t.Error("Run in place of a file = nil, want an error")
 	}
 	if content, err := os.ReadFile(path); string(content) != "mine" {

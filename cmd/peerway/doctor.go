@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// doctor returns the command that finds out what is wrong.
+func (p *program) doctor() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor [PEER[/SERVICE]]",
+		Short: "Find out what does not work, hop by hop, and what to do about it",
+		Long: `Doctor goes the way of a connection, from this machine to the signal server, the peer and the real server, and
+tells of every step whether it works, and if not, why and what to do.
+
+With --json it prints one object. Fields are only ever added, and the codes do not change. The exit code is 0 if
+nothing is wrong, and 1 if something is.`,
+		Args: atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var peer, service string
+			if len(args) > 0 {
+				peer, service, _ = strings.Cut(args[0], "/")
+				if peer == "" {
+					return usageError(cmd, fmt.Errorf("%q names no peer: it begins with a slash", args[0]))
+				}
+			}
+			return p.runDoctor(cmd.Context(), peer, service, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	p.stateFlag(cmd)
+	return cmd
+}
+
+func (p *program) runDoctor(ctx context.Context, peer, service string, asJSON bool) error {
+	f := &facts{Peer: peer, Service: service}
+	switch running, err := askStatus(ctx, p.statePath()); {
+	case err == nil:
+		f.Running = &running
+	case !errors.Is(err, errNotRunning):
+		return err
+	}
+	var err error
+	if f.Server, err = p.serverOf("", f.Running); err != nil {
+		return err
+	}
+	f.lookAtNetwork(ctx)
+	if f.Running != nil && peer != "" {
+		p.lookAtPeer(ctx, f)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	d := newDiagnosis(f)
+	if asJSON {
+		err = json.NewEncoder(p.stdout).Encode(d)
+	} else {
+		err = d.write(p)
+	}
+	if n := len(wrong(d.Findings)); err == nil && n > 0 {
+		err = fail(exitOther, "%d %s", n, map[bool]string{true: "thing is wrong", false: "things are wrong"}[n == 1])
+	}
+	return err
+}
+
+// lookAtPeer fills in what concerns the peer and its service. A tunnel that has just been
+// made is given a moment to become direct.
+func (p *program) lookAtPeer(ctx context.Context, f *facts) {
+	for range 4 {
+		answer, err := p.askPing(ctx, f.Peer)
+		if err != nil {
+			f.PongErr = asAskError(err)
+			return
+		}
+		f.Pong = &answer
+		if answer.Path == "direct" || answer.Why != "" || ctx.Err() != nil {
+			break
+		}
+		pause(ctx, pingEvery)
+	}
+	if f.Service == "" {
+		return
+	}
+	values := url.Values{"peer": {f.Peer}, "service": {f.Service}}
+	if err := ask(ctx, p.statePath(), http.MethodPost, checkPath, values, new(struct{}), answerWithin+5*time.Second); err != nil {
+		f.ServiceErr = asAskError(err)
+	}
+}
+
+func asAskError(err error) *askError {
+	if e, ok := errors.AsType[*askError](err); ok {
+		return e
+	}
+	return newAskError(err)
+}
+
+// A diagnosis is what doctor says.
+type diagnosis struct {
+	Schema   int     `json:"schema"` // 1
+	Peer     string  `json:"peer,omitempty"`
+	Service  string  `json:"service,omitempty"`
+	Path     string  `json:"path,omitempty"` // of the tunnel with the peer
+	Steps    []step  `json:"steps"`
+	Findings []found `json:"findings"`
+}
+
+// A step is one hop of the way.
+type step struct {
+	Name  string `json:"name"`
+	State string `json:"state"` // "ok", "wrong" or "unknown"
+}
+
+func newDiagnosis(f *facts) diagnosis {
+	d := diagnosis{Schema: 1, Peer: f.Peer, Service: f.Service, Findings: diagnose(f, steps())}
+	if f.Pong != nil {
+		d.Path = f.Pong.Path
+	}
+	bad := wrong(d.Findings)
+	for _, name := range steps() {
+		s := step{Name: name, State: "ok"}
+		switch {
+		case slices.ContainsFunc(bad, func(b found) bool { return b.Step == name }):
+			s.State = "wrong"
+		case !f.looked(name) || explainedAway(name, bad):
+			s.State = "unknown"
+		}
+		if s.State != "unknown" || f.asked(name) {
+			d.Steps = append(d.Steps, s)
+		}
+	}
+	return d
+}
+
+// asked reports whether a step is on the way that doctor was asked about.
+func (f *facts) asked(name string) bool {
+	switch name {
+	case stepPeer, stepTunnel, stepDirect:
+		return f.Peer != ""
+	case stepService:
+		return f.Service != ""
+	}
+	return true
+}
+
+// looked reports whether enough is known to say that a step works.
+func (f *facts) looked(name string) bool {
+	switch name {
+	case stepUDP, stepNAT:
+		return f.Probed
+	case stepLogin:
+		return f.Running != nil
+	case stepPeer, stepTunnel, stepDirect:
+		return f.Pong != nil || name == stepPeer && f.PongErr != nil
+	case stepService:
+		return f.Pong != nil && f.Service != ""
+	}
+	return true
+}
+
+// explainedAway reports whether all that could be wrong with a step is explained by what
+// is wrong before it.
+func explainedAway(name string, bad []found) bool {
+	explained := false
+	for _, d := range findings() {
+		if d.step != name || d.note {
+			continue
+		}
+		if !slices.ContainsFunc(bad, func(b found) bool { return slices.Contains(d.after, b.Code) }) {
+			return false
+		}
+		explained = true
+	}
+	return explained
+}
+
+// write writes d for people.
+func (d diagnosis) write(p *program) error {
+	marks := map[string]string{"ok": "✔", "wrong": "✘", "unknown": "·"}
+	for _, s := range d.Steps {
+		fmt.Fprintf(p.stdout, "%s %s\n", marks[s.State], s.Name)
+	}
+	for _, f := range d.Findings {
+		if err := f.write(p.stdout); err != nil {
+			return err
+		}
+	}
+	return nil
+}

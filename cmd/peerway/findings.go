@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"peerway/tunnel/network"
+)
+
+// A finding is one thing that can be wrong, or worth knowing. The codes are stable:
+// programs may rely on them.
+type finding struct {
+	code  string
+	step  string // of the way from this machine to a real server; see steps
+	note  bool   // nothing is wrong
+	found func(*facts) bool
+	text  func(*facts) string
+	fix   func(*facts) string
+	after []string // if one of these was found, it explains this one too
+}
+
+// The steps of the way, in order.
+const (
+	stepNetwork = "this machine has a network"
+	stepServer  = "the signal server can be reached"
+	stepUDP     = "UDP passes"
+	stepNAT     = "direct paths are possible"
+	stepRunning = "a peerway runs with this state folder"
+	stepLogin   = "it is logged in to the signal server"
+	stepPeer    = "the peer is online"
+	stepTunnel  = "the peer answers"
+	stepDirect  = "the tunnel goes direct"
+	stepService = "the service answers"
+)
+
+func steps() []string {
+	return []string{stepNetwork, stepServer, stepUDP, stepNAT, stepRunning, stepLogin, stepPeer, stepTunnel, stepDirect, stepService}
+}
+
+// say is a text without facts.
+func say(text string) func(*facts) string { return func(*facts) string { return text } }
+
+// findings is the table of all that can be found, in the order of the way.
+func findings() []finding {
+	return []finding{
+		{
+			code: "no-network", step: stepNetwork,
+			found: func(f *facts) bool {
+				return !slices.ContainsFunc(f.Addresses, func(a netip.Addr) bool { return !a.IsLoopback() && !a.IsLinkLocalUnicast() })
+			},
+			text: say("no interface of this machine has an address"),
+			fix:  say("connect it to a network"),
+		}, {
+			code: "no-server", step: stepServer,
+			found: func(f *facts) bool { return f.Server == "" },
+			text:  say("no signal server is known here"),
+			fix:   say("name one with --signal HOST:PORT, or pair first"),
+		}, {
+			code: "server-unreachable", step: stepServer, after: []string{"no-network", "no-server"},
+			found: func(f *facts) bool { return f.TCP != nil },
+			text:  func(f *facts) string { return fmt.Sprintf("no TCP connection to %s: %v", f.Server, f.TCP) },
+			fix:   say("check that it runs, its address, and the firewalls between; HTTPS_PROXY is honoured"),
+		}, {
+			code: "server-by-proxy", step: stepServer, note: true, after: []string{"no-server"},
+			found: func(f *facts) bool { return f.Proxy != "" },
+			text:  func(f *facts) string { return "it is reached through the proxy " + f.Proxy },
+			fix:   say(""),
+		}, {
+			code: "udp-blocked", step: stepUDP, after: []string{"no-network", "no-server", "server-unreachable"},
+			found: func(f *facts) bool { return f.Probed && !f.NAT.Mapped.IsValid() },
+			text:  say("no UDP packet comes back from the signal server: everything goes over its websocket, and is slower"),
+			fix:   say("let UDP out in the firewall of this network, at least to the port of the signal server; and in at the server's"),
+		}, {
+			code: "nat-symmetric", step: stepNAT, after: []string{"udp-blocked"},
+			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta == 0 },
+			text:  say("the NAT gives every destination another port: peers behind strict NATs are reached over the relay only"),
+			fix:   say("in the router, switch the NAT to \"full cone\" or \"endpoint independent\""),
+		}, {
+			code: "nat-symmetric-regular", step: stepNAT, note: true, after: []string{"udp-blocked"},
+			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta != 0 },
+			text: func(f *facts) string {
+				return fmt.Sprintf("the NAT gives every destination another port, %+d from the last", f.NAT.Delta)
+			},
+			fix: say(""),
+		}, {
+			code: "nat-unknown", step: stepNAT, note: true, after: []string{"udp-blocked"},
+			found: func(f *facts) bool { return f.NAT.Mapped.IsValid() && f.NAT.Mapping == network.Unknown },
+			text:  say("what kind of NAT there is cannot be told: the signal server does not answer on its second UDP port"),
+			fix:   say("open the UDP port after its own in the server's firewall"),
+		}, {
+			code: "not-running", step: stepRunning,
+			found: func(f *facts) bool { return f.Running == nil },
+			text:  say("none does"),
+			fix:   say("start peerway connect, expose or up, or name its folder with --state"),
+		}, {
+			code: "not-logged-in", step: stepLogin, after: []string{"not-running", "server-unreachable", "no-network"},
+			found: func(f *facts) bool { return f.Running != nil && !f.Running.Signal.Connected },
+			text:  say("it is not, though the server can be reached: it keeps trying"),
+			fix:   say("its log says why; the server may have been set up anew, then use the URL that it prints now, or a new code"),
+		}, {
+			code: "peer-unknown", step: stepPeer, after: []string{"not-running"},
+			found: func(f *facts) bool { return f.Peer != "" && f.PongErr != nil && f.PongErr.Code == "unknown-name" },
+			text:  func(f *facts) string { return fmt.Sprintf("no peer is called %q here", f.Peer) },
+			fix:   say("peerway ls shows those that are known; pair with it by a code of peerway expose"),
+		}, {
+			code: "peer-offline", step: stepPeer, after: []string{"not-running", "not-logged-in", "server-unreachable"},
+			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "peer-offline" },
+			text:  func(f *facts) string { return f.Peer + " is not connected to the signal server" },
+			fix:   say("start peerway there and check its network"),
+		}, {
+			code: "peer-refuses", step: stepPeer, after: []string{"not-running"},
+			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "not-allowed" },
+			text:  func(f *facts) string { return f.Peer + " does not know this peer any more" },
+			fix:   say("pair again, with a fresh code of peerway expose"),
+		}, {
+			code: "no-answer", step: stepTunnel, after: []string{"not-running", "not-logged-in", "server-unreachable", "peer-unknown", "peer-offline", "peer-refuses"},
+			found: func(f *facts) bool { return f.PongErr != nil },
+			text:  func(f *facts) string { return f.PongErr.Reason },
+			fix:   func(f *facts) string { return f.PongErr.Fix },
+		}, {
+			code: "relayed", step: stepDirect, after: []string{"no-answer"},
+			found: func(f *facts) bool { return f.Pong != nil && f.Pong.Path != "direct" },
+			text:  func(f *facts) string { return f.Pong.because(f.Peer) },
+			fix:   say("it works nevertheless; run peerway netcheck at both ends to see what stands in the way"),
+		}, {
+			code: "service-unknown", step: stepService, after: []string{"no-answer"},
+			found: func(f *facts) bool { return f.ServiceErr != nil && f.ServiceErr.Code == "unknown-name" },
+			text:  func(f *facts) string { return fmt.Sprintf("%s exposes no service %q", f.Peer, f.Service) },
+			fix:   say("peerway ls shows those that it exposes"),
+		}, {
+			code: "service-down", step: stepService, after: []string{"no-answer", "service-unknown"},
+			found: func(f *facts) bool { return f.ServiceErr != nil },
+			text:  func(f *facts) string { return f.ServiceErr.Reason },
+			fix:   func(f *facts) string { return f.ServiceErr.Fix },
+		},
+	}
+}
+
+// A found is a finding as it is told.
+type found struct {
+	Code string `json:"code"`
+	Step string `json:"step"`
+	Note bool   `json:"note,omitempty"`
+	Text string `json:"text"`
+	Fix  string `json:"fix,omitempty"`
+}
+
+// diagnose returns what is found about some steps, in order, but for what something else
+// explains.
+func diagnose(f *facts, about []string) []found {
+	all := []found{}
+	known := make(map[string]bool)
+	for _, d := range findings() {
+		if !slices.Contains(about, d.step) {
+			continue
+		}
+		explained := slices.ContainsFunc(d.after, func(code string) bool { return known[code] })
+		if explained {
+			known[d.code] = !d.note // and what depends on it is explained as well
+			continue
+		}
+		if !d.found(f) {
+			continue
+		}
+		known[d.code] = true
+		all = append(all, found{Code: d.code, Step: d.step, Note: d.note, Text: d.text(f), Fix: d.fix(f)})
+	}
+	return all
+}
+
+// wrong returns those that are more than notes.
+func wrong(all []found) []found {
+	return slices.DeleteFunc(slices.Clone(all), func(f found) bool { return f.Note })
+}

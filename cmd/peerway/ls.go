@@ -1,0 +1,80 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// ls returns the command that lists what can be reached.
+func (p *program) ls() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the services of paired peers",
+		Long: `Ls asks the running peerway which services its peers expose.
+
+With --json it prints one object for each service. Fields are only ever added.`,
+		Args: atMost(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := askStatus(cmd.Context(), p.statePath())
+			if err != nil {
+				return err
+			}
+			t := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+			if !asJSON {
+				fmt.Fprintln(t, "SERVICE\tPEER\tSTATE")
+			}
+			for _, l := range r.services() {
+				if asJSON {
+					err = json.NewEncoder(p.stdout).Encode(l)
+				} else {
+					_, err = fmt.Fprintf(t, "%s\t%s\t%s\n", cmp.Or(l.Service, "-"), l.Peer, l.State)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return t.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	p.stateFlag(cmd)
+	return cmd
+}
+
+// A listed is a service of a peer; or a peer without any, as far as is known.
+type listed struct {
+	Service string `json:"service,omitempty"`
+	Peer    string `json:"peer"`
+	State   string `json:"state"` // "online", "offline" or "unknown"
+}
+
+// services lists what the peers of r expose.
+func (r report) services() (all []listed) {
+	for _, p := range r.Peers {
+		l := listed{Peer: p.Name, State: r.stateOf(p)}
+		for _, s := range p.Services {
+			l.Service = s
+			all = append(all, l)
+		}
+		if len(p.Services) == 0 {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// stateOf says whether a peer is online, in a word.
+func (r report) stateOf(p peerReport) string {
+	switch {
+	case !r.Signal.Connected:
+		return "unknown" // what the server said last may be hours old
+	case !p.Online:
+		return "offline"
+	}
+	return "online"
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"peerway/tunnel/network"
+)
+
+// netcheck returns the command that says what this network is like.
+func (p *program) netcheck() *cobra.Command {
+	var (
+		server string
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "netcheck",
+		Short: "Say what this network is like: UDP, NAT, addresses",
+		Long: `Netcheck asks the signal server what it sees of this network, and says what that means for tunnels. It asks
+by itself: no peerway needs to run.
+
+With --json it prints one object. Fields are only ever added. The exit code is 0 also where something is in
+the way of direct paths; it is 6 if the signal server cannot be reached.`,
+		Args: atMost(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f := &facts{}
+			if running, err := askStatus(cmd.Context(), p.statePath()); err == nil {
+				f.Running = &running
+			}
+			var err error
+			if f.Server, err = p.serverOf(server, f.Running); err != nil {
+				return err
+			}
+			f.lookAtNetwork(cmd.Context())
+			return p.tellNetwork(f, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&server, "signal", "", "HOST:PORT of a signal server, instead of the one that is known here")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	p.stateFlag(cmd)
+	return cmd
+}
+
+// A networkReport is what netcheck says.
+type networkReport struct {
+	Schema    int      `json:"schema"` // 1
+	Verdict   string   `json:"verdict"`
+	Server    string   `json:"server"`
+	Proxy     string   `json:"proxy,omitempty"`
+	UDP       bool     `json:"udp"`
+	RTT       float64  `json:"rtt_ms,omitempty"` // to the signal server, over UDP
+	Mapped    string   `json:"mapped,omitempty"`
+	Mapping   string   `json:"mapping"`   // "none", "endpoint", "dependent" or "" if it is not known
+	Filtering string   `json:"filtering"` // the same
+	Delta     int      `json:"delta,omitempty"`
+	Hairpin   bool     `json:"hairpin"`
+	IPv6      bool     `json:"ipv6"` // this host has a global address
+	Addresses []string `json:"addresses"`
+	Findings  []found  `json:"findings"`
+}
+
+// aboutNetwork are the steps that netcheck looks at.
+func aboutNetwork() []string { return []string{stepNetwork, stepServer, stepUDP, stepNAT} }
+
+func (p *program) tellNetwork(f *facts, asJSON bool) error {
+	r := networkReport{
+		Schema: 1, Verdict: verdict(f), Server: f.Server, Proxy: f.Proxy, UDP: f.NAT.Mapped.IsValid(), RTT: milliseconds(f.NAT.RTT),
+		Mapping: string(f.NAT.Mapping), Filtering: string(f.NAT.Filtering), Delta: f.NAT.Delta, Hairpin: f.NAT.Hairpin,
+		Addresses: []string{}, Findings: diagnose(f, aboutNetwork()),
+	}
+	if r.UDP {
+		r.Mapped = f.NAT.Mapped.String()
+	} else {
+		r.RTT = 0
+	}
+	for _, a := range f.Addresses {
+		r.IPv6 = r.IPv6 || isGlobal6(a)
+		r.Addresses = append(r.Addresses, a.String())
+	}
+	var err error
+	if asJSON {
+		err = json.NewEncoder(p.stdout).Encode(r)
+	} else {
+		err = r.write(p.stdout)
+	}
+	if err == nil && (f.Server == "" || f.TCP != nil) {
+		return fail(exitNoPath, "%s", r.Verdict)
+	}
+	return err
+}
+
+// verdict says in one line what the network means for tunnels.
+func verdict(f *facts) string {
+	switch n := f.NAT; {
+	case f.Server == "":
+		return "no signal server is known, so there is nobody to ask"
+	case f.TCP != nil:
+		return "the signal server cannot be reached: no tunnel can be made"
+	case !n.Mapped.IsValid():
+		return "no UDP: everything goes over the websocket of the signal server"
+	case n.Mapping == network.None && n.Filtering == network.None:
+		return "open: every peer that sends UDP can be reached directly"
+	case n.Filtering == network.Endpoint:
+		return "easy: every peer that sends UDP can be reached directly"
+	case n.Mapping == network.Dependent:
+		return "hard: direct with peers behind easy NATs, with others over the relay"
+	case n.Mapping == network.Unknown:
+		return "UDP passes: direct with most peers"
+	}
+	return "good: direct with most peers, over the relay with those behind a NAT that gives every destination another port"
+}
+
+// write writes r for people.
+func (r networkReport) write(w io.Writer) error {
+	fmt.Fprintf(w, "%s\n\n", r.Verdict)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, text string) { fmt.Fprintf(t, "%s\t%s\n", name, cmp.Or(text, "-")) }
+	line("signal server", r.Server)
+	if r.UDP {
+		line("UDP", fmt.Sprintf("passes, %.1f ms", r.RTT))
+	} else {
+		line("UDP", "does not pass")
+	}
+	line("public address", r.Mapped)
+	line("NAT", r.nat())
+	line("IPv6", map[bool]string{true: "yes", false: "no"}[r.IPv6])
+	line("addresses", strings.Join(r.Addresses, ", "))
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, f := range r.Findings {
+		if err := f.write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nat describes the NAT in words.
+func (r networkReport) nat() string {
+	var words []string
+	switch network.Behaviour(r.Mapping) {
+	case network.None:
+		words = append(words, "none")
+	case network.Endpoint:
+		words = append(words, "one port for all destinations")
+	case network.Dependent:
+		words = append(words, "another port for each destination")
+		if r.Delta != 0 {
+			words = append(words, fmt.Sprintf("%+d from the last", r.Delta))
+		}
+	}
+	if network.Behaviour(r.Filtering) == network.Dependent {
+		words = append(words, "lets in only who was sent to")
+	}
+	if r.Hairpin && network.Behaviour(r.Mapping) != network.None {
+		words = append(words, "hairpin")
+	}
+	return strings.Join(words, ", ")
+}
+
+// write writes f for people.
+func (f found) write(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "\n%s: %s\n", f.Code, f.Text)
+	if err == nil && f.Fix != "" {
+		_, err = fmt.Fprintf(w, "  what to do: %s\n", f.Fix)
+	}
+	return err
+}

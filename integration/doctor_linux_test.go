@@ -1,0 +1,111 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"peerway/integration/natlab"
+)
+
+// says runs a command of peerway that ends by itself, with the state of a role, and
+// returns what it prints and its exit code.
+func (r *role) asks(at place, args ...string) (out string, code int) {
+	r.t.Helper()
+	cmd := at.Command(r.t.Context(), peerway(r.t), append(args, "--state", r.state)...)
+	b, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(b), exit.ExitCode()
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(b), 0
+}
+
+// TestNetcheck asks what a network is like in each kind of it.
+func TestNetcheck(t *testing.T) {
+	lab := natlab.New(t)
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	for _, test := range []struct {
+		kind               natlab.Kind
+		mapping, filtering string
+		udp                bool
+		code               string
+	}{
+		{natlab.FullCone, "endpoint", "endpoint", true, ""},
+		{natlab.PortRestricted, "endpoint", "dependent", true, ""},
+		{natlab.Symmetric, "dependent", "dependent", true, "nat-symmetric"},
+		{natlab.UDPBlocked, "", "", false, "udp-blocked"},
+	} {
+		t.Run(test.kind.String(), func(t *testing.T) {
+			site := lab.Site(natlab.SiteConfig{Kind: test.kind})
+			peer, _ := expose(t, site.LAN, signalURL, "peer-"+test.kind.String(), "web=http://127.0.0.1:1")
+			out, code := peer.asks(site.LAN, "netcheck", "--json")
+			var got struct {
+				UDP                         bool
+				Mapped, Mapping, Filtering string
+				Findings                    []struct{ Code string }
+			}
+			if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+				t.Fatalf("exit code %d, %v: %s", code, err, out)
+			}
+			if got.UDP != test.udp || got.Mapping != test.mapping || got.Filtering != test.filtering ||
+				test.udp && !strings.HasPrefix(got.Mapped, site.Public().String()) {
+				t.Errorf("%+v, want %+v", got, test)
+			}
+			var codes []string
+			for _, f := range got.Findings {
+				codes = append(codes, f.Code)
+			}
+			if test.code == "" && len(codes) > 0 || test.code != "" && !slices.Equal(codes, []string{test.code}) {
+				t.Errorf("found is %v, want %q", codes, test.code)
+			}
+		})
+	}
+}
+
+// TestDoctor asks about a peer and its services while one thing after the other breaks.
+func TestDoctor(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	server, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	home, away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted}), lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
+	web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+	peer, pairing := expose(t, home.LAN, signalURL, "home", "web="+web, "dead=http://127.0.0.1:1")
+	gateway := connect(t, away.LAN, pairing)
+
+	want := func(code int, args []string, texts ...string) {
+		t.Helper()
+		out, got := gateway.asks(away.LAN, args...)
+		for _, text := range texts {
+			if !strings.Contains(out, text) {
+				t.Errorf("%v says\n%swithout %q", args, out, text)
+			}
+		}
+		if got != code {
+			t.Errorf("%v ends with %d, want %d: %s", args, got, code, out)
+		}
+	}
+	want(0, []string{"ls"}, "web", "home", "online")
+	want(0, []string{"ping", "home"}, "pong from home over ", "over direct (203.0.113.")
+	want(0, []string{"doctor", "home/web"}, "✔ the tunnel goes direct\n✔ the service answers\n")
+	want(1, []string{"doctor", "home/nothing"}, "✔ the tunnel goes direct\n✘ the service answers\n", "service-unknown: ")
+	want(1, []string{"doctor", "home/dead"}, "service-down: ")
+	want(1, []string{"doctor", "office"}, "✘ the peer is online", "peer-unknown: ")
+	want(4, []string{"ping", "office"})
+
+	home.Drop(away)
+	want(1, []string{"doctor", "home"}, "✔ the peer answers\n✘ the tunnel goes direct", "relayed: it goes over relay-udp; this side: none of ", "; home: none of ")
+	home.Heal()
+	peer.kill()
+	gateway.waitNoTunnels(patience)
+	want(5, []string{"ping", "home"})
+	want(1, []string{"doctor", "home/web"}, "✘ the peer is online\n· the peer answers", "peer-offline: ")
+	server.kill()
+	gateway.waitSignal(patience, false)
+	want(1, []string{"doctor", "home/web"}, "✘ the signal server can be reached", "server-unreachable: ")
+}
