@@ -3,6 +3,7 @@ package integration_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -11,11 +12,11 @@ import (
 	"peerway/integration/natlab"
 )
 
-// says runs a command of peerway that ends by itself, with the state of a role, and
+// asks runs a command of peerway that ends by itself, with the state of a role, and
 // returns what it prints and its exit code.
 func (r *role) asks(at place, args ...string) (out string, code int) {
 	r.t.Helper()
-	cmd := at.Command(r.t.Context(), peerway(r.t), append(args, "--state", r.state)...)
+	cmd := at.Command(r.t.Context(), binary(r.t), append(args, "--state", r.state)...)
 	b, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(b), exit.ExitCode()
@@ -29,7 +30,7 @@ func (r *role) asks(at place, args ...string) (out string, code int) {
 // TestNetcheck asks what a network is like in each kind of it.
 func TestNetcheck(t *testing.T) {
 	lab := natlab.New(t)
-	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
 	for _, test := range []struct {
 		kind               natlab.Kind
 		mapping, filtering string
@@ -43,12 +44,12 @@ func TestNetcheck(t *testing.T) {
 	} {
 		t.Run(test.kind.String(), func(t *testing.T) {
 			site := lab.Site(natlab.SiteConfig{Kind: test.kind})
-			peer, _ := expose(t, site.LAN, signalURL, "peer-"+test.kind.String(), "web=http://127.0.0.1:1")
-			out, code := peer.asks(site.LAN, "netcheck", "--json")
+			nobody := &role{process: &process{t: t}, state: t.TempDir()}
+			out, code := nobody.asks(site.LAN, "netcheck", "--json", "--signal", lab.Signal.Addr().String())
 			var got struct {
-				UDP                         bool
+				UDP                        bool
 				Mapped, Mapping, Filtering string
-				Findings                    []struct{ Code string }
+				Findings                   []struct{ Code string }
 			}
 			if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
 				t.Fatalf("exit code %d, %v: %s", code, err, out)
@@ -99,6 +100,10 @@ func TestDoctor(t *testing.T) {
 	want(4, []string{"ping", "office"})
 
 	home.Drop(away)
+	eventually(t, 2*patience, "both ends know why there is no direct path", func() (string, bool) {
+		out, _ := gateway.asks(away.LAN, "ping", "--count", "1", "home")
+		return out, strings.Count(out, ": none of ") == 2
+	})
 	want(1, []string{"doctor", "home"}, "✔ the peer answers\n✘ the tunnel goes direct", "relayed: it goes over relay-udp; this side: none of ", "; home: none of ")
 	home.Heal()
 	peer.kill()
@@ -106,6 +111,9 @@ func TestDoctor(t *testing.T) {
 	want(5, []string{"ping", "home"})
 	want(1, []string{"doctor", "home/web"}, "✘ the peer is online\n· the peer answers", "peer-offline: ")
 	server.kill()
-	gateway.waitSignal(patience, false)
+	eventually(t, patience, "the gateway has lost the signal server", func() (string, bool) {
+		s := gateway.status().Signal
+		return fmt.Sprintf("%+v", s), !s.Connected
+	})
 	want(1, []string{"doctor", "home/web"}, "✘ the signal server can be reached", "server-unreachable: ")
 }

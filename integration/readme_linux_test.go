@@ -59,7 +59,7 @@ func TestReadme(t *testing.T) {
 			}
 		}
 	}
-	if commands < 7 || s.gateway == nil {
+	if commands < 11 || s.gateway == nil {
 		t.Errorf("the README has %d commands", commands)
 	}
 	for _, r := range []*role{s.gateway, s.peer, s.server} {
@@ -118,6 +118,10 @@ func (s *session) run(line string) {
 		s.gateway = startRole(s.t, s.away.LAN, state, words[1], words[2:]...)
 		s.here["laptop"] = s.gateway.says("ready") // is called like the machine
 		s.last = s.gateway
+	case "peerway doctor", "peerway ping", "peerway netcheck", "peerway ls":
+		if out, code := s.gateway.asks(s.away.LAN, words[1:]...); code != 0 || out == "" {
+			s.t.Errorf("%s: exit code %d and %q", line, code, out)
+		}
 	default:
 		s.use(words)
 	}

@@ -102,15 +102,18 @@ func (p *prober) probe(ctx context.Context) NAT {
 	for _, s := range p.sockets {
 		reading.Go(func() { s.read(ctx) })
 	}
-	main := p.sockets[0]
+	main, other := p.sockets[0], p.sockets[1]
 	e := evidence{local: netip.AddrPortFrom(p.local, main.port())}
 	var rtt time.Duration
 	asking.Go(func() { e.first, rtt = main.ask(ctx, p.first, false) })
 	asking.Go(func() { e.second, _ = main.ask(ctx, p.second, false) })
-	asking.Go(func() { mapped, _ := main.ask(ctx, p.first, true); e.elsewhere = mapped.IsValid() })
+	asking.Go(func() { // from a socket that has sent nothing there
+		mapped, _ := other.ask(ctx, p.first, true)
+		e.elsewhere = mapped.IsValid()
+	})
 	asking.Wait()
 	if e.first.IsValid() {
-		asking.Go(func() { e.hairpin = p.sockets[1].reaches(ctx, e.first, main) })
+		asking.Go(func() { e.hairpin = other.reaches(ctx, e.first, main) })
 		for _, s := range p.sockets[1:] {
 			for _, server := range []netip.AddrPort{p.first, p.second} {
 				if mapped, _ := s.ask(ctx, server, false); mapped.IsValid() {
