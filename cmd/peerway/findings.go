@@ -43,6 +43,10 @@ func say(text string) func(*facts) string { return func(*facts) string { return 
 
 // findings is the table of all that can be found, in the order of the way.
 func findings() []finding {
+	return slices.Concat(findingsOfNetwork(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel())
+}
+
+func findingsOfNetwork() []finding {
 	return []finding{
 		{
 			code: "no-network", step: stepNetwork,
@@ -66,7 +70,13 @@ func findings() []finding {
 			found: func(f *facts) bool { return f.Proxy != "" },
 			text:  func(f *facts) string { return "it is reached through the proxy " + f.Proxy },
 			fix:   say(""),
-		}, {
+		},
+	}
+}
+
+func findingsOfNAT() []finding {
+	return []finding{
+		{
 			code: "udp-blocked", step: stepUDP, after: []string{"no-network", "no-server", "server-unreachable"},
 			found: func(f *facts) bool { return f.Probed && !f.NAT.Mapped.IsValid() },
 			text:  say("no UDP packet comes back from the signal server: everything goes over its websocket, and is slower"),
@@ -88,7 +98,13 @@ func findings() []finding {
 			found: func(f *facts) bool { return f.NAT.Mapped.IsValid() && f.NAT.Mapping == network.Unknown },
 			text:  say("what kind of NAT there is cannot be told: the signal server does not answer on its second UDP port"),
 			fix:   say("open the UDP port after its own in the server's firewall"),
-		}, {
+		},
+	}
+}
+
+func findingsOfPeer() []finding {
+	return []finding{
+		{
 			code: "not-running", step: stepRunning,
 			found: func(f *facts) bool { return f.Running == nil },
 			text:  say("none does"),
@@ -113,7 +129,13 @@ func findings() []finding {
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "not-allowed" },
 			text:  func(f *facts) string { return f.Peer + " does not know this peer any more" },
 			fix:   say("pair again, with a fresh code of peerway expose"),
-		}, {
+		},
+	}
+}
+
+func findingsOfTunnel() []finding {
+	return []finding{
+		{
 			code: "no-answer", step: stepTunnel, after: []string{"not-running", "not-logged-in", "server-unreachable", "peer-unknown", "peer-offline", "peer-refuses"},
 			found: func(f *facts) bool { return f.PongErr != nil },
 			text:  func(f *facts) string { return f.PongErr.Reason },
