@@ -188,7 +188,7 @@ func (p *Peer) Inject(packet []byte) {
 	if p.closed.Load() || !isQUIC(packet) || len(packet) > maxPacket {
 		return
 	}
-	if !p.socket.in.push(p, packet) {
+	if !p.socket.in.push(p, packet, way{}, 0) {
 		p.dropped.Add(1)
 		return
 	}

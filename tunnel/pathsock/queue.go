@@ -14,9 +14,11 @@ const (
 	queueTotal   = 8192
 )
 
-// A packet is one that came over a relay and waits for the reader.
+// A packet is one that waits for the reader: the carrier has brought it, or an outlet.
 type packet struct {
 	peer *Peer
+	from way // of an outlet; zero: the carrier
+	ecn  byte
 	n    int
 	data [maxPacket]byte
 }
@@ -37,10 +39,11 @@ func (q *queue) init() { q.free.New = func() any { return new(packet) } }
 
 func (q *queue) empty() bool { return q.length.Load() == 0 }
 
-// push copies b into the queue, or reports false if there is no room for it.
-func (q *queue) push(p *Peer, b []byte) bool {
+// push copies b, which came from somewhere, into the queue, or reports false if there is
+// no room for it.
+func (q *queue) push(p *Peer, b []byte, from way, ecn byte) bool {
 	k := q.free.Get().(*packet)
-	k.peer, k.n = p, copy(k.data[:], b)
+	k.peer, k.from, k.ecn, k.n = p, from, ecn, copy(k.data[:], b)
 
 	q.mu.Lock()
 	if p.queued >= queuePerPeer || len(q.packets) >= queueTotal {

@@ -224,7 +224,8 @@ func (s *Socket) handOverReceived(ms []ipv4.Message) (n int, full *Peer) {
 	return n, nil
 }
 
-// handOverInjected fills ms with packets from carriers, and returns the same.
+// handOverInjected fills ms with packets from carriers and outlets, and returns the
+// same.
 func (s *Socket) handOverInjected(ms []ipv4.Message) (n int, full *Peer) {
 	r := &s.reader
 	for n < len(ms) && r.handed < len(r.injected) {
@@ -232,7 +233,11 @@ func (s *Socket) handOverInjected(ms []ipv4.Message) (n int, full *Peer) {
 		if !k.peer.closed.Load() && k.peer.backlog.full() {
 			return n, k.peer
 		}
-		if !k.peer.closed.Load() && put(&ms[n], k.bytes(), k.peer, 0) {
+		packet := k.bytes()
+		if isPath(packet) {
+			packet = s.hearPath(k.peer, packet, k.from)
+		}
+		if !k.peer.closed.Load() && len(packet) > 0 && put(&ms[n], packet, k.peer, k.ecn) {
 			n++
 		}
 		s.in.release(k)

@@ -22,8 +22,8 @@ type Config struct {
 
 	// Other takes every packet whose first two bits are 00, from whomever it
 	// came, but for those of a path in use: STUN, and answers of relays. It is
-	// called from the goroutine that reads the socket, so it must not block, and
-	// it borrows the packet until it returns. Nil drops them.
+	// called from the goroutines that read the socket and its outlets, so it must
+	// not block, and it borrows the packet until it returns. Nil drops them.
 	Other func(packet []byte, from netip.AddrPort)
 
 	// Log takes what happens to the socket, nothing per packet. Nil discards.
@@ -41,6 +41,7 @@ type Socket struct {
 	start time.Time // what the times of peers count from
 
 	tables  tables
+	outlets outlets
 	wrapped sync.Pool // of *[datagram.MaxBatch]byte, for what goes to relays
 	in      queue
 	reader  reader
@@ -125,7 +126,8 @@ func (s *Socket) LocalAddr() net.Addr { return s.local }
 
 // WriteReal sends p to a real address, for ICE, STUN and relays.
 func (s *Socket) WriteReal(p []byte, to netip.AddrPort) error {
-	_, _, err := s.conn.WriteMsgUDPAddrPort(p, nil, unmap(to))
+	to = unmap(to)
+	_, _, err := s.outlet(to).WriteMsgUDPAddrPort(p, nil, to)
 	return err
 }
 

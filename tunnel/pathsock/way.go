@@ -29,7 +29,7 @@ func newPath(w way, sent *outgoing) *path { return &path{way: w, width: newWidth
 // send gives the kernel a batch for w.
 func (s *Socket) send(b []byte, c datagram.Control, w way) error {
 	if w.session == 0 {
-		return datagram.Send(s.conn, b, c, w.to)
+		return datagram.Send(s.outlet(w.to), b, c, w.to)
 	}
 	return s.wrap(b, c, w.session, func(b []byte, c datagram.Control) error { return datagram.Send(s.conn, b, c, w.to) })
 }

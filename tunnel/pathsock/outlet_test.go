@@ -1,0 +1,60 @@
+package pathsock_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"peerway/tunnel/pathsock"
+)
+
+// TestOutlet carries QUIC by a socket of its own, in packets of all sizes, and what is not
+// QUIC.
+func TestOutlet(t *testing.T) {
+	stun := make(chan netip.AddrPort, 64)
+	a, b := newSide(t, "127.0.0.1", func(_ []byte, from netip.AddrPort) { stun <- from }), newSide(t, "127.0.0.1", nil)
+	a.peer, b.peer = a.socket.Add(nil, 1), b.socket.Add(nil, 1)
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	outer := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+
+	ctx, cancel := context.WithCancelCause(context.Background())
+	over, done := errors.New("over"), make(chan error)
+	go func() { done <- a.socket.ServeOutlet(ctx, conn, b.addr) }()
+	end := sync.OnceFunc(func() {
+		cancel(over)
+		if err := <-done; !errors.Is(err, over) {
+			t.Errorf("ServeOutlet() = %v", err)
+		}
+	})
+	t.Cleanup(end)
+
+	a.peer.Authenticate(b.addr)
+	a.peer.SetRoute(pathsock.Route{Direct: b.addr})
+	b.peer.Authenticate(outer) // and not a's own address
+	b.peer.SetRoute(pathsock.Route{Direct: outer})
+	cfg := quicConfig()
+	cfg.InitialPacketSize = pathsock.PacketSize
+	client, server := connect(t, a.socket, b.socket, a.peer.Addr(), cfg)
+	transfer(t, client, server, 4<<20, nil)
+	transfer(t, server, client, 4<<20, nil)
+	if s := a.peer.Stats(); s.Direct.In < 1000 || s.Direct.Heard.IsZero() {
+		t.Errorf("stats are %+v", s)
+	}
+	if err := b.socket.WriteReal([]byte{0, 1, 2}, outer); err != nil {
+		t.Fatal(err)
+	}
+	if from := <-stun; from != b.addr {
+		t.Errorf("a packet of %v came from %v", b.addr, from)
+	}
+	end()
+	b.peer.Authenticate(a.addr) // from now on by the common socket
+	b.peer.SetRoute(pathsock.Route{Direct: a.addr})
+	transfer(t, client, server, 1<<20, nil)
+}
