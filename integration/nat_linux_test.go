@@ -10,16 +10,17 @@ import (
 	"peerway/integration/natlab"
 )
 
-// pathBetween says which path there is between two kinds of site. For a direct one,
-// standard ICE needs a side that can send to an address that the other receives on.
+// pathBetween says which path there is between two kinds of site. For a direct one, a side
+// must be able to send to an address that the other receives on; between a symmetric one
+// and one that filters, it is found with many packets.
 func pathBetween(a, b natlab.Kind) string {
 	switch {
 	case a == natlab.UDPBlocked || b == natlab.UDPBlocked:
 		return "relay-ws"
-	case a == natlab.FullCone || b == natlab.FullCone, a == natlab.PortRestricted && b == natlab.PortRestricted:
-		return "direct"
+	case a == natlab.Symmetric && b == natlab.Symmetric:
+		return "relay-udp"
 	}
-	return "relay-udp"
+	return "direct"
 }
 
 // A home is a site with a camera and a web server, each on its own host.

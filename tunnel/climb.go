@@ -119,7 +119,7 @@ func (c *climber) attempt(controlling bool) punch.Description {
 		c.trying.Close()
 		c.trying = nil
 	}
-	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{Controlling: controlling, Mapped: c.s.m.lastMapped()})
+	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped()})
 	if err != nil {
 		c.s.log.Debug("no attempt at a direct path", "err", err)
 		c.paths.AttemptEnded(time.Now())

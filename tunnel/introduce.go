@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"peerway/signal"
+	"peerway/tunnel/network"
 )
 
 // This file is the Manager's side towards the signal client.
@@ -17,7 +18,9 @@ import (
 func (m *Manager) Connected(server netip.AddrPort) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.server = server
+	if m.server = server; m.nat == (network.NAT{}) {
+		m.askNAT()
+	}
 }
 
 // Disconnected tells the Manager that there is no signal server. Tunnels go on.

@@ -14,6 +14,7 @@ import (
 
 	"peerway/signal"
 	"peerway/tunnel/lane"
+	"peerway/tunnel/network"
 	"peerway/tunnel/pathsock"
 	"peerway/tunnel/punch"
 )
@@ -63,6 +64,7 @@ type Config struct {
 	Allowed  func(signal.PeerID) bool         // which peers may have a tunnel
 	Handle   func(context.Context, *Incoming) // serves a stream of a peer; the stream is closed when it returns
 	Listen   netip.AddrPort                   // UDP; zero: any address and port
+	Sparing  bool                             // leave out what takes thousands of packets to find a path
 	Loopback bool                             // offer loopback addresses as candidates, for peers on one machine
 	Log      *slog.Logger                     // nil discards
 
@@ -95,9 +97,11 @@ type Manager struct {
 	peers    map[signal.PeerID]*slot
 	server   netip.AddrPort // of the signal server: STUN is at it
 	mapping  mapping
+	nat      network.NAT // the zero value: not known
 	early    earlyPackets
 
-	budget *lane.Budget // of what all tunnels hold for readers that are slow
+	unsure chan struct{} // holds a token when the NAT is to be looked at
+	budget *lane.Budget  // of what all tunnels hold for readers that are slow
 
 	routes sync.Map // session at the relay, uint64 -> *session
 	byAddr sync.Map // fictitious address, netip.AddrPort -> *session
@@ -134,6 +138,7 @@ func New(cfg Config) *Manager {
 		ended:   make(chan struct{}),
 		peers:   make(map[signal.PeerID]*slot),
 		budget:  lane.NewBudget(0),
+		unsure:  make(chan struct{}, 1),
 	}
 }
 
@@ -162,6 +167,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer accepting.Wait()
 	defer cancel(nil)
 	accepting.Go(func() { cancel(m.accept(ctx)) })
+	accepting.Go(func() { m.learnNAT(ctx) })
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
@@ -180,8 +186,9 @@ func (m *Manager) NetworkChanged() {
 	}
 	m.puncher.Forget()
 	m.mu.Lock()
-	m.mapping = mapping{}
+	m.mapping, m.nat = mapping{}, network.NAT{}
 	m.mu.Unlock()
+	m.askNAT()
 	m.routes.Range(func(_, s any) bool {
 		select {
 		case s.(*session).moved <- struct{}{}:
@@ -208,7 +215,13 @@ func (m *Manager) open() (err error) {
 		Write:         m.sock.WriteReal,
 		Port:          m.sock.Port(),
 		AllowLoopback: m.cfg.Loopback,
-		Log:           m.log,
+		Sparing:       m.cfg.Sparing,
+		Adopt: func(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) {
+			if err := m.sock.ServeOutlet(ctx, conn, to); ctx.Err() == nil {
+				m.log.Debug("outlet is lost", "remote", to, "err", err)
+			}
+		},
+		Log: m.log,
 	})
 	m.transport, err = listenQUIC(m.sock, m.cert, m.expected)
 	return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"peerway/tunnel/network"
 )
 
 // mappedFor is how long an address that STUN once told is offered to peers
@@ -49,4 +51,45 @@ func (m *Manager) mappedBy(ctx context.Context, server netip.AddrPort) (netip.Ad
 	defer m.mu.Unlock()
 	m.mapping = mapping{addr: addr, at: time.Now()}
 	return addr, nil
+}
+
+// askNAT has the NAT looked at. It never blocks.
+func (m *Manager) askNAT() {
+	select {
+	case m.unsure <- struct{}{}:
+	default:
+	}
+}
+
+// learnNAT finds out what is between this host and the signal server, whenever that is
+// not known, until ctx is done.
+func (m *Manager) learnNAT(ctx context.Context) {
+	for {
+		select {
+		case <-m.unsure:
+		case <-ctx.Done():
+			return
+		}
+		server := m.stunServer()
+		if !server.IsValid() {
+			continue
+		}
+		for _, probe := range []func(context.Context, netip.AddrPort) (network.NAT, error){network.ProbeMapping, network.ProbeNAT} {
+			nat, err := probe(ctx, server)
+			if err != nil {
+				m.log.Debug("the NAT is unknown", "err", err)
+				break
+			}
+			m.mu.Lock()
+			m.nat = nat
+			m.mu.Unlock()
+		}
+	}
+}
+
+// knownNAT returns what is known of this host's NAT.
+func (m *Manager) knownNAT() network.NAT {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.nat
 }

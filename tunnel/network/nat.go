@@ -56,6 +56,20 @@ const (
 // and at the next port. It takes 2 s at most, and opens sockets of its own. An error
 // says that it could not even ask.
 func ProbeNAT(ctx context.Context, server netip.AddrPort) (NAT, error) {
+	return probeNAT(ctx, server, (*prober).probe)
+}
+
+// ProbeMapping is ProbeNAT for the mapping only, which takes one round trip.
+func ProbeMapping(ctx context.Context, server netip.AddrPort) (NAT, error) {
+	return probeNAT(ctx, server, func(p *prober, ctx context.Context) NAT {
+		e, rtt := p.mapping(ctx)
+		nat := e.judge()
+		nat.Filtering, nat.RTT = Unknown, rtt
+		return nat
+	})
+}
+
+func probeNAT(ctx context.Context, server netip.AddrPort, probe func(*prober, context.Context) NAT) (NAT, error) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	family := "udp4"
@@ -72,7 +86,13 @@ func ProbeNAT(ctx context.Context, server netip.AddrPort) (NAT, error) {
 		p.sockets = append(p.sockets, newAsker(conn))
 	}
 	p.local = sourceFor(family, server.String())
-	return p.probe(ctx), nil
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel()
+	for _, s := range p.sockets {
+		reading.Go(func() { s.read(ctx) })
+	}
+	return probe(&p, ctx), nil
 }
 
 // probeSockets is how many sockets are asked from: the first for all but the delta.
@@ -94,24 +114,28 @@ type evidence struct {
 	ports         []uint16 // of mappings that were made one after the other
 }
 
-func (p *prober) probe(ctx context.Context) NAT {
-	var reading, asking sync.WaitGroup
-	defer reading.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, s := range p.sockets {
-		reading.Go(func() { s.read(ctx) })
-	}
-	main, other := p.sockets[0], p.sockets[1]
-	e := evidence{local: netip.AddrPortFrom(p.local, main.port())}
-	var rtt time.Duration
+// mapping asks both ports of the server from one socket.
+func (p *prober) mapping(ctx context.Context) (e evidence, rtt time.Duration) {
+	var asking sync.WaitGroup
+	main := p.sockets[0]
+	e.local = netip.AddrPortFrom(p.local, main.port())
 	asking.Go(func() { e.first, rtt = main.ask(ctx, p.first, false) })
 	asking.Go(func() { e.second, _ = main.ask(ctx, p.second, false) })
+	asking.Wait()
+	return e, rtt
+}
+
+func (p *prober) probe(ctx context.Context) NAT {
+	var asking sync.WaitGroup
+	main, other := p.sockets[0], p.sockets[1]
+	elsewhere := false
 	asking.Go(func() { // from a socket that has sent nothing there
 		mapped, _ := other.ask(ctx, p.first, true)
-		e.elsewhere = mapped.IsValid()
+		elsewhere = mapped.IsValid()
 	})
+	e, rtt := p.mapping(ctx)
 	asking.Wait()
+	e.elsewhere = elsewhere
 	if e.first.IsValid() {
 		asking.Go(func() { e.hairpin = other.reaches(ctx, e.first, main) })
 		for _, s := range p.sockets[1:] {

@@ -59,6 +59,9 @@ func TestProbeNAT(t *testing.T) {
 	if err != nil || nat.Mapping != None || nat.Filtering != None || !nat.Hairpin || nat.Mapped != nat.Local || nat.RTT <= 0 {
 		t.Errorf("ProbeNAT() = %+v, %v", nat, err)
 	}
+	if nat, err := ProbeMapping(t.Context(), server); err != nil || nat.Mapping != None || nat.Mapped != nat.Local {
+		t.Errorf("ProbeMapping() = %+v, %v", nat, err)
+	}
 	cancel()
 	serving.Wait()
 	if nat, err := ProbeNAT(t.Context(), server); err != nil || nat.Mapped.IsValid() {

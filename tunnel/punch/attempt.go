@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/pion/ice/v3"
+
+	"peerway/tunnel/network"
 )
 
 // errClosed is what an attempt returns that has ended.
@@ -44,6 +46,9 @@ type AttemptConfig struct {
 	// Controlling is the role: true on exactly one side.
 	Controlling bool
 
+	// NAT is what is known of this side's.
+	NAT network.NAT
+
 	// Mapped are addresses at which the socket can be reached from outside, as
 	// far as known: from Mapped, or opened at a router. More can be added.
 	Mapped []netip.AddrPort
@@ -57,6 +62,7 @@ type Attempt struct {
 	hosts   []netip.Addr
 	agent   *ice.Agent // set before ready is closed, like start
 	start   func(remote Description) error
+	nat     network.NAT
 	events  chan Event
 	ready   chan struct{}
 	cancel  context.CancelFunc
@@ -66,7 +72,9 @@ type Attempt struct {
 	mu        sync.Mutex
 	mapped    []netip.AddrPort
 	connected bool
-	offered   int // addresses of the peer that checks can be sent to
+	remote    Description      // set by Connect
+	reflexive []netip.AddrPort // of the peer, as signalled: IPv4 addresses that its NAT gave it
+	offered   int              // addresses of the peer that checks can be sent to
 	selected  netip.AddrPort
 }
 
@@ -81,6 +89,7 @@ func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, err
 	a := &Attempt{
 		puncher: p,
 		hosts:   hosts,
+		nat:     config.NAT,
 		port: &port{
 			puncher: p, ufrag: rand.Text()[:16], key: []byte(rand.Text()), controlling: config.Controlling,
 			listen:  p.listenAddresses(hosts, config.Mapped),
@@ -184,6 +193,7 @@ func (a *Attempt) check(life context.Context) error {
 	done()
 	a.start = func(remote Description) error { return start(stopped, agent, a.port.controlling, remote) }
 	close(a.ready)
+	a.work.Go(func() { a.birthday(working) })
 	a.watch(life, states, pairs)
 	return nil
 }

@@ -24,6 +24,11 @@ type Description struct {
 	Ufrag      string   `cbor:"1,keyasint"`
 	Pwd        string   `cbor:"2,keyasint"`
 	Candidates []string `cbor:"3,keyasint,omitempty"`
+
+	// Hard says that this side's NAT gives every destination another port; Delta by how
+	// much each differs from the last, if that is regular.
+	Hard  bool `cbor:"4,keyasint,omitempty"`
+	Delta int8 `cbor:"5,keyasint,omitempty"`
 }
 
 // Validate reports whether d keeps to the limits. Candidates it only measures:

@@ -1,7 +1,9 @@
 package punch
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -27,6 +29,13 @@ type Config struct {
 	// Without it they are used only on a host that has no others.
 	AllowLoopback bool
 
+	// Adopt reaches an address by a socket other than the shared one, until ctx is done,
+	// and then returns. It borrows the socket. Nil leaves out what needs it.
+	Adopt func(ctx context.Context, conn *net.UDPConn, to netip.AddrPort)
+
+	// Sparing leaves out what takes many packets.
+	Sparing bool
+
 	// Log receives the candidates of attempts at debug level. Nil discards.
 	Log *slog.Logger
 }
@@ -41,6 +50,8 @@ type Puncher struct {
 	exchange map[transactionID]exchange // requests sent and not answered yet
 	attempts map[string]*port           // by the local user name fragment
 	mapped   map[netip.AddrPort]mapping // by STUN server
+
+	birthday sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
 }
 
 // An exchange is a request that waits for its answer.

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/pion/ice/v3"
+
+	"peerway/tunnel/network"
 )
 
 // Local describes this side for the peer: the addresses of the host and the
 // mapped ones known by now.
 func (a *Attempt) Local() Description {
-	d := Description{Ufrag: a.port.ufrag, Pwd: string(a.port.key)}
+	d := Description{Ufrag: a.port.ufrag, Pwd: string(a.port.key), Hard: a.nat.Mapping == network.Dependent, Delta: int8(a.nat.Delta)}
 	for i, h := range a.hosts {
 		d.Candidates = append(d.Candidates, newCandidate(netip.AddrPortFrom(h, a.puncher.config.Port), false, i).String())
 	}
@@ -47,7 +49,7 @@ func (a *Attempt) Connect(remote Description) error {
 	}
 	a.mu.Lock()
 	again := a.connected
-	a.connected = true
+	a.connected, a.remote = true, remote
 	a.mu.Unlock()
 	if again {
 		return errors.New("punch: connect: called twice")
@@ -74,15 +76,48 @@ func (a *Attempt) AddRemote(candidates []string) error {
 		if err != nil || !a.wants(c.addr) {
 			continue
 		}
-		lib, err := c.forLibrary()
-		if err != nil {
-			continue
+		if err := a.addRemote(c); err != nil {
+			return err
 		}
-		if err := a.agent.AddRemoteCandidate(lib); err != nil {
-			return errClosed
+		if c.mapped && c.addr.Addr().Is4() {
+			a.addReflexive(c)
 		}
 	}
 	return nil
+}
+
+func (a *Attempt) addRemote(c candidate) error {
+	lib, err := c.forLibrary()
+	if err != nil {
+		return nil // it cannot be used, and nothing else is wrong
+	}
+	if err := a.agent.AddRemoteCandidate(lib); err != nil {
+		return errClosed
+	}
+	return nil
+}
+
+// predictions is how many ports are tried ahead of the last one that a NAT gave, if it
+// follows a rule.
+const predictions = 8
+
+// addReflexive takes note of an address that the peer's NAT gave it, and adds those that
+// it will give next, if that can be told.
+func (a *Attempt) addReflexive(c candidate) {
+	a.mu.Lock()
+	a.reflexive = append(a.reflexive, c.addr)
+	delta := int(a.remote.Delta)
+	a.mu.Unlock()
+	for i := range predictions {
+		port := int(c.addr.Port()) + (i+1)*delta
+		next := netip.AddrPortFrom(c.addr.Addr(), uint16(port))
+		if delta == 0 || port < 1 || port > 65535 || !a.wants(next) {
+			continue
+		}
+		if a.addRemote(newCandidate(next, true, i+1)) != nil {
+			return
+		}
+	}
 }
 
 // wants reports whether checks should be sent to an address that the peer

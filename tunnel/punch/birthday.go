@@ -1,0 +1,172 @@
+package punch
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/stun/v3"
+
+	"peerway/tunnel/network"
+)
+
+// Where one side's NAT gives every destination another port, and the other side's lets
+// in only who was sent to, neither knows where to send. But if the one sends from many
+// sockets to the one address of the other, its NAT has many ports open for that; and if
+// the other sends to ports at random, it soon hits one of them (the birthday paradox):
+// with 256 of 64,512 the odds are even after 174 packets, and 99.8 in 100 after 1,600.
+const (
+	birthdayAfter   = time.Second // without a path
+	birthdaySockets = 256
+	birthdayShots   = 1800
+	shotEvery       = 5 * time.Millisecond
+	openEvery       = 2 * time.Millisecond
+	lowestPort      = 1024 // that NATs give
+)
+
+// birthday looks for a path that standard ICE cannot find, until working is done.
+func (a *Attempt) birthday(working context.Context) {
+	p := a.puncher
+	if p.config.Adopt == nil || p.config.Sparing || wait(working, birthdayAfter) != nil {
+		return
+	}
+	peer, hard := a.birthdayPeer()
+	if !peer.IsValid() || a.Remote().IsValid() || !p.birthday.TryLock() {
+		return
+	}
+	p.log.Debug("looks for a path with many packets", "remote", peer, "hard", hard)
+	var winner *net.UDPConn
+	if hard {
+		winner = a.open(working, peer)
+	} else {
+		a.shoot(working, peer.Addr())
+	}
+	p.birthday.Unlock()
+	if winner != nil {
+		defer winner.Close()
+		p.config.Adopt(working, winner, peer)
+	}
+}
+
+// birthdayPeer returns the address of the peer's NAT, and whether the hard NAT is on this
+// side. It is invalid unless exactly one is hard.
+func (a *Attempt) birthdayPeer() (peer netip.AddrPort, hard bool) {
+	hard = a.nat.Mapping == network.Dependent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.reflexive) == 0 || hard == a.remote.Hard {
+		return netip.AddrPort{}, false
+	}
+	return a.reflexive[0], hard
+}
+
+// shoot sends checks to ports at random.
+func (a *Attempt) shoot(working context.Context, ip netip.Addr) {
+	ports := rand.Perm(65536 - lowestPort)
+	for _, port := range ports[:birthdayShots] {
+		if a.Remote().IsValid() || wait(working, shotEvery) != nil {
+			return
+		}
+		// An error is a lost packet.
+		a.puncher.config.Write(a.probe(), netip.AddrPortFrom(ip, uint16(lowestPort+port)))
+	}
+}
+
+// open sends checks from many sockets, and returns the one on which the peer is heard, or
+// nil. The caller closes it; the others are closed.
+func (a *Attempt) open(working context.Context, peer netip.AddrPort) (winner *net.UDPConn) {
+	listening, stop := context.WithCancel(working)
+	hit := make(chan *net.UDPConn, 1)
+	var reading sync.WaitGroup
+	var conns []*net.UDPConn
+	defer func() {
+		stop()
+		reading.Wait()
+		for _, conn := range conns {
+			if conn != winner {
+				conn.Close()
+			}
+		}
+	}()
+	for range birthdaySockets {
+		conn, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			break // as many as there may be
+		}
+		conns = append(conns, conn)
+		conn.WriteToUDPAddrPort(a.probe(), peer) // an error is a lost packet
+		reading.Go(func() { a.listen(listening, conn, peer, hit) })
+		if wait(listening, openEvery) != nil || len(hit) > 0 {
+			break
+		}
+	}
+	select {
+	case winner = <-hit:
+		winner.SetReadDeadline(time.Time{})
+	case <-working.Done():
+	}
+	return winner
+}
+
+// listen waits for a check of the peer on conn.
+func (a *Attempt) listen(ctx context.Context, conn *net.UDPConn, peer netip.AddrPort, hit chan<- *net.UDPConn) {
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	packet := make([]byte, maxMessage)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(packet)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil || unmap(from) != peer {
+			if err != nil && wait(ctx, 10*shotEvery) != nil {
+				return
+			}
+			continue
+		}
+		m, err := parse(packet[:n])
+		if err != nil || m.class != classRequest || !m.isCheck() || !m.signedWith(a.port.key) {
+			continue
+		}
+		select {
+		case hit <- conn:
+		default:
+		}
+		return
+	}
+}
+
+// probe returns a connectivity check (RFC 8445 section 7.2.2), as the ICE library would
+// send it. Nobody waits for its answer.
+func (a *Attempt) probe() []byte {
+	a.mu.Lock()
+	remote := a.remote
+	a.mu.Unlock()
+	role := stun.AttrICEControlled
+	if a.port.controlling {
+		role = stun.AttrICEControlling
+	}
+	m, err := stun.Build(stun.TransactionID, stun.BindingRequest,
+		stun.NewUsername(remote.Ufrag+":"+a.port.ufrag),
+		stun.RawAttribute{Type: role, Value: make([]byte, 8)},
+		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{110, 0, 0, 1}},
+		stun.NewShortTermIntegrity(remote.Pwd), stun.Fingerprint)
+	if err != nil { // the peer's texts were measured
+		return nil
+	}
+	return m.Raw
+}
+
+// wait waits for d, or returns why not.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
