@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,38 +16,54 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		now, fails := addrs("192.0.2.1"), false
+		var mu sync.Mutex
+		var fails bool
+		now, changes := addrs("192.0.2.1"), 0
 		list := func() ([]netip.Addr, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			if fails {
 				return nil, errors.New("not now")
 			}
 			return now, nil
 		}
-		events, changes := make(chan struct{}, 1), 0
+		change := func(to string, failing bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			now, fails = addrs(to), failing
+		}
+		changed := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			changes++
+		}
+		events := make(chan struct{}, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- watch(ctx, list, events, func() { changes++ }) }()
+		go func() { done <- watch(ctx, list, events, changed) }()
 		want := func(after time.Duration, n int) {
 			t.Helper()
 			time.Sleep(after)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if changes != n {
 				t.Errorf("%d changes, want %d", changes, n)
 			}
 		}
 		want(time.Minute, 0)
-		now = nil
+		change("203.0.113.5", false)
 		events <- struct{}{}
 		want(settleFor/2, 0)
-		now = addrs("198.51.100.7")
+		change("198.51.100.7", false)
 		events <- struct{}{} // still settling
 		want(settleFor/4, 0)
 		want(settleFor/2, 1)
 		events <- struct{}{} // about something else
 		want(time.Minute, 1)
-		fails = true
+		change("192.0.2.1", true)
 		want(time.Minute, 1)
-		fails, now = false, addrs("192.0.2.1") // and nobody says so
+		change("192.0.2.1", false) // and nobody says so
 		want(lookEvery+time.Millisecond, 2)
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
