@@ -5,11 +5,12 @@ GO      ?= go
 TEST_TIMEOUT ?= 10m
 BENCH ?= .
 CYCLES ?= 10000
+ROUNDS ?= 30
 WAN    ?= all
 
 SYSTEMS = linux/amd64 linux/arm64 linux/arm darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help build demo test race lint bench bench-wan soak cross clean tools
+.PHONY: help build demo test race lint bench bench-wan bench-nat soak cross clean tools
 
 help:
 	@echo "make build   the binary, into ./peerway"
@@ -20,6 +21,7 @@ help:
 	@echo "make bench   measure the whole path and print a table (root, Linux)"
 	@echo "make bench-wan  the same on slow, long and lossy lines, beside kernel TCP: 35 minutes; WAN=quick 4 minutes;"
 	@echo "             WAN=live, WAN=cost, WAN='rate=200 rtt=50 loss=0,1' and the like are parts (integration/wan_linux_test.go)"
+	@echo "make bench-nat  cold connects between all kinds of NAT: half an hour; ROUNDS=5 is a sixth of that"
 	@echo "make soak    open and close 10,000 clients, then look for what they left"
 	@echo "make cross   build and vet for every system"
 	@echo "make clean   remove what the other targets made"
@@ -54,6 +56,9 @@ bench: tools
 
 bench-wan: tools
 	$(GO) test ./integration -run '^$$' -bench 'WAN' -benchtime 1x -timeout 90m -wan '$(WAN)'
+
+bench-nat: tools
+	$(GO) test ./integration -run '^$$' -bench 'BenchmarkNAT' -benchtime 1x -timeout 90m -nat $(ROUNDS)
 
 soak: tools
 	$(GO) test ./integration -run 'TestSoak' -soak $(CYCLES) -timeout 60m -v

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"peerway/tunnel/network"
 	"peerway/tunnel/path"
 	"peerway/tunnel/pathsock"
 	"peerway/tunnel/punch"
@@ -82,6 +83,8 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.answered(a)
 		case <-s.moved:
 			c.networkChanged()
+		case nat := <-s.nat:
+			c.learnedNAT(nat)
 		case msg := <-s.inbox:
 			c.hear(msg)
 		}
@@ -158,6 +161,13 @@ func (c *climber) learned(addr netip.AddrPort) {
 	}
 }
 
+// learnedNAT tells the peer what has been found out about this side's NAT.
+func (c *climber) learnedNAT(nat network.NAT) {
+	if c.trying != nil && c.trying.SetNAT(nat) {
+		c.tell(message{Kind: candidates, Attempt: c.number, Hard: true, Delta: int8(nat.Delta)})
+	}
+}
+
 // hear acts on a message of the peer.
 func (c *climber) hear(msg message) {
 	switch msg.Kind {
@@ -179,6 +189,9 @@ func (c *climber) hear(msg message) {
 		}
 	case candidates:
 		if c.trying != nil && msg.Attempt == c.number {
+			if msg.Hard {
+				c.trying.SetRemoteNAT(true, msg.Delta)
+			}
 			if err := c.trying.AddRemote(msg.Candidates); err != nil {
 				c.s.log.Debug("candidates dropped", "err", err)
 			}

@@ -83,6 +83,13 @@ func (m *Manager) learnNAT(ctx context.Context) {
 			m.mu.Lock()
 			m.nat = nat
 			m.mu.Unlock()
+			m.routes.Range(func(_, s any) bool {
+				select {
+				case s.(*session).nat <- nat:
+				default: // the next attempt will know
+				}
+				return true
+			})
 		}
 	}
 }

@@ -22,6 +22,10 @@ type message struct {
 	Punch      *punch.Description `cbor:"5,keyasint,omitempty"`
 	Candidates []string           `cbor:"6,keyasint,omitempty"`
 
+	// With candidates: what this side has found out about its NAT since it described itself.
+	Hard  bool `cbor:"9,keyasint,omitempty"`
+	Delta int8 `cbor:"10,keyasint,omitempty"`
+
 	Nonce uint64 `cbor:"7,keyasint,omitempty"` // of pingAsk, repeated in pingPong
 	Why   string `cbor:"8,keyasint,omitempty"` // the sender knows of no direct path; at most maxWhy bytes
 }

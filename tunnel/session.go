@@ -15,6 +15,7 @@ import (
 	"peerway/signal"
 	"peerway/signal/relay"
 	"peerway/tunnel/lane"
+	"peerway/tunnel/network"
 	"peerway/tunnel/path"
 	"peerway/tunnel/pathsock"
 )
@@ -44,6 +45,7 @@ type session struct {
 	places  chan []relay.Place // relays on UDP that may be used; holds the newest
 	answers chan relayAnswer   // of those
 	moved   chan struct{}      // holds a token when the network has changed
+	nat     chan network.NAT   // what was found out about it since
 
 	stop     context.CancelCauseFunc // ends life
 	life     context.Context
@@ -87,6 +89,7 @@ func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
 		places:  make(chan []relay.Place, 1),
 		answers: make(chan relayAnswer, 4),
 		moved:   make(chan struct{}, 1),
+		nat:     make(chan network.NAT, 4),
 		ready:   make(chan struct{}),
 		retired: make(chan struct{}),
 		idle:    idleClock{linger: m.cfg.linger, answerIn: 5 * time.Second},

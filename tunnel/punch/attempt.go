@@ -62,7 +62,6 @@ type Attempt struct {
 	hosts   []netip.Addr
 	agent   *ice.Agent // set before ready is closed, like start
 	start   func(remote Description) error
-	nat     network.NAT
 	events  chan Event
 	ready   chan struct{}
 	cancel  context.CancelFunc
@@ -70,6 +69,7 @@ type Attempt struct {
 	err     error // of run; read after work
 
 	mu        sync.Mutex
+	nat       network.NAT // this side's
 	mapped    []netip.AddrPort
 	connected bool
 	remote    Description      // set by Connect

@@ -54,9 +54,9 @@ func (a *Attempt) birthday(working context.Context) {
 // birthdayPeer returns the address of the peer's NAT, and whether the hard NAT is on this
 // side. It is invalid unless exactly one is hard.
 func (a *Attempt) birthdayPeer() (peer netip.AddrPort, hard bool) {
-	hard = a.nat.Mapping == network.Dependent
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	hard = a.nat.Mapping == network.Dependent
 	if len(a.reflexive) == 0 || hard == a.remote.Hard {
 		return netip.AddrPort{}, false
 	}

@@ -15,12 +15,13 @@ import (
 // Local describes this side for the peer: the addresses of the host and the
 // mapped ones known by now.
 func (a *Attempt) Local() Description {
-	d := Description{Ufrag: a.port.ufrag, Pwd: string(a.port.key), Hard: a.nat.Mapping == network.Dependent, Delta: int8(a.nat.Delta)}
+	d := Description{Ufrag: a.port.ufrag, Pwd: string(a.port.key)}
 	for i, h := range a.hosts {
 		d.Candidates = append(d.Candidates, newCandidate(netip.AddrPortFrom(h, a.puncher.config.Port), false, i).String())
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	d.Hard, d.Delta = a.nat.Mapping == network.Dependent, int8(a.nat.Delta)
 	for i, m := range a.mapped {
 		d.Candidates = append(d.Candidates, newCandidate(m, true, i).String())
 	}
@@ -95,6 +96,23 @@ func (a *Attempt) addRemote(c candidate) error {
 		return errClosed
 	}
 	return nil
+}
+
+// SetNAT tells what has been found out about this side's NAT since the attempt began. It
+// reports whether the peer should be told.
+func (a *Attempt) SetNAT(nat network.NAT) (news bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	news = nat.Mapping == network.Dependent && (a.nat.Mapping != network.Dependent || a.nat.Delta != nat.Delta)
+	a.nat = nat
+	return news
+}
+
+// SetRemoteNAT tells what the peer has found out about its NAT.
+func (a *Attempt) SetRemoteNAT(hard bool, delta int8) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.remote.Hard, a.remote.Delta = hard, delta
 }
 
 // predictions is how many ports are tried ahead of the last one that a NAT gave, if it
