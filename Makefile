@@ -18,7 +18,7 @@ help:
 	@echo "make test    vet, format check and all tests; as root on Debian it installs what they need"
 	@echo "make race    all tests with the race detector, ten minutes"
 	@echo "make lint    vet, format check, checksums of the modules, and the rules of STYLE.md"
-	@echo "make bench   measure the whole path and print a table (root, Linux)"
+	@echo "make bench   measure the whole path, on all kinds of path, and print tables (root, Linux)"
 	@echo "make bench-wan  the same on slow, long and lossy lines, beside kernel TCP: 35 minutes; WAN=quick 4 minutes;"
 	@echo "             WAN=live, WAN=cost, WAN='rate=200 rtt=50 loss=0,1' and the like are parts (integration/wan_linux_test.go)"
 	@echo "make bench-nat  cold connects between all kinds of NAT: half an hour; ROUNDS=5 is a sixth of that"
