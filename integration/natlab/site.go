@@ -185,7 +185,15 @@ func (s *Site) DropTo(other *Site) {
 	s.apply()
 }
 
-// Heal ends what Drop and DropTo began.
+// OnlyTo makes the box drop, silently and in both directions, all packets but those
+// between its hosts and one public host, as where there is a proxy and nothing else.
+func (s *Site) OnlyTo(proxy *Host) {
+	s.lab.t.Helper()
+	s.cut = fmt.Sprintf("ip saddr != %s ip daddr != %s drop\n", proxy.addr, proxy.addr)
+	s.apply()
+}
+
+// Heal ends what Drop, DropTo and OnlyTo began.
 func (s *Site) Heal() {
 	s.lab.t.Helper()
 	s.cut = ""

@@ -55,7 +55,7 @@ type Server struct {
 	heartbeat time.Duration
 	codec     wire.Codec
 	hub       *hub
-	table     relay.Table // of what is relayed on websockets
+	table     relay.Table   // of what is relayed on websockets
 	relayKey  relay.Key     // of what is relayed on UDP
 	buffers   sync.Pool     // write buffers of websockets
 	chunks    wire.Buffers  // of relay frames
@@ -89,7 +89,7 @@ func New(cfg Config) (*Server, error) {
 		key: key.Public().(ed25519.PublicKey), secret: cfg.State.Secret,
 		heartbeat: cfg.Heartbeat, codec: wire.NewCodec(), hub: newHub(cfg.State.Peers),
 		relayKey: relay.NewKey(cfg.State.Key),
-		unsaved: make(chan struct{}, 1), ready: make(chan struct{}),
+		unsaved:  make(chan struct{}, 1), ready: make(chan struct{}),
 	}, nil
 }
 
