@@ -1,0 +1,64 @@
+package tunnel
+
+import (
+	"net/netip"
+	"time"
+
+	"peerway/tunnel/path"
+	"peerway/tunnel/pathsock"
+)
+
+// observe returns what the paths have carried so far.
+func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
+	seen := path.Seen{
+		Direct:    seenOn(stats.Direct),
+		Relay:     seenOn(stats.Relay),
+		Websocket: stats.Carrier.Heard,
+		Genuine:   now, // of the handshake, nothing is known to be
+	}
+	select {
+	case <-c.s.ready:
+		if n := c.s.conn.ConnectionStats().PacketsReceived; n != c.genuine {
+			c.genuine, c.genuineAt = n, now
+		}
+		seen.Genuine = c.genuineAt
+	default:
+	}
+	if d := c.s.whereNow(); d.Direct.IsValid() {
+		seen.Direct.Answered, _ = c.s.route.Pinged(d.Direct, false)
+	}
+	if c.relay.addr.IsValid() {
+		seen.Relay.Answered, _ = c.s.route.Pinged(c.relay.addr, true)
+	}
+	return seen
+}
+
+func seenOn(s pathsock.PathStats) path.PathSeen {
+	return path.PathSeen{Heard: s.Heard, Doubted: s.Doubted, Sent: s.Sent}
+}
+
+// setWhere records how the peer is reached now and returns how it was before.
+func (s *session) setWhere(d path.Decision) (before path.Decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.where = s.where, d
+	return before
+}
+
+// whereNow returns how the peer is reached now.
+func (s *session) whereNow() path.Decision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.where
+}
+
+// remote returns the other end of the path that packets take.
+func (s *session) remote(d path.Decision) netip.AddrPort {
+	switch d.Name {
+	case path.Direct:
+		return d.Direct
+	case path.UDPRelay:
+		return d.Relay
+	}
+	return s.m.stunServer()
+}
