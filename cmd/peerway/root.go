@@ -24,6 +24,7 @@ type program struct {
 	stdout, stderr io.Writer
 	verbose        bool
 	stateDir       string // empty means the default
+	metered        bool   // the line is paid for by the byte
 }
 
 const longHelp = `Peerway makes HTTP and RTSP servers behind other people's NATs reachable at localhost.
@@ -76,6 +77,11 @@ func (p *program) stateFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.stateDir, "state", os.Getenv("PEERWAY_STATE"),
 		"folder for keys and paired peers (default $PEERWAY_STATE, or "+defaultState()+")")
 	cmd.Flags().Lookup("state").DefValue = "" // said above
+}
+
+// meteredFlag adds --metered to cmd.
+func (p *program) meteredFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.metered, "metered", false, "look for direct paths without the thousands of packets that some NATs need")
 }
 
 // statePath returns the state folder to use.
