@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -10,12 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"peerway/cmd/peerway/state"
+	"peerway/signal/relay"
 	"peerway/signal/server"
 )
 
 // signal returns the command of the signal server's role.
 func (p *program) signal() *cobra.Command {
 	var address string
+	var rate uint32
 	cmd := &cobra.Command{
 		Use:   "signal",
 		Short: "Run the server that introduces peers and relays what cannot go direct",
@@ -33,21 +36,28 @@ and kept in the state folder.`,
 			if err := checkAddress(address, 7443); err != nil {
 				return usageError(cmd, err)
 			}
-			return p.runSignal(cmd.Context(), address)
+			if rate > maxRelayRate {
+				return usageError(cmd, fmt.Errorf("--relay-rate %d is more than %d", rate, maxRelayRate))
+			}
+			return p.runSignal(cmd.Context(), address, rate)
 		},
 	}
 	cmd.Flags().StringVar(&address, "listen", ":7443", "HOST:PORT to listen on; peers are told HOST")
+	cmd.Flags().Uint32Var(&rate, "relay-rate", 0, "Mbit/s that two peers may relay, both directions together; 0 is no limit")
 	p.stateFlag(cmd)
 	return cmd
 }
 
-func (p *program) runSignal(ctx context.Context, address string) error {
+// maxRelayRate keeps the rate in KiB/s within its type.
+const maxRelayRate = 1_000_000
+
+func (p *program) runSignal(ctx context.Context, address string, rate uint32) error {
 	dir, err := p.openState()
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	s, err := newServer(dir, address, p)
+	s, err := newServer(dir, address, rate, p)
 	if err != nil {
 		return err
 	}
@@ -74,13 +84,16 @@ func (p *program) runSignal(ctx context.Context, address string) error {
 	})
 }
 
-// newServer returns a signal server whose state is in dir.
-func newServer(dir *state.Dir, address string, p *program) (*server.Server, error) {
+// newServer returns a signal server whose state is in dir, which relays so many Mbit/s.
+func newServer(dir *state.Dir, address string, rate uint32, p *program) (*server.Server, error) {
 	remembered, err := dir.Server()
 	if err != nil {
 		return nil, err
 	}
-	return server.New(server.Config{Listen: address, State: remembered, Save: dir.SaveServer, Log: p.log()})
+	return server.New(server.Config{
+		Listen: address, State: remembered, Save: dir.SaveServer, Log: p.log(),
+		Relay: relay.Limits{Rate: uint32(uint64(rate) * 1_000_000 / 8 / 1024)},
+	})
 }
 
 // reportServer describes the signal server s.

@@ -14,7 +14,8 @@ const (
 	bindBurst         = 2048      // all binds of a peer that comes back
 	relayPerSecond    = 512 << 20 // bytes; more than a machine relays, so that one peer is not all
 	relayBurst        = 256 << 20
-	maxMailboxes      = 16 // of one peer: open, or remembered
+	minRelayBurst     = 64 << 10 // of a rate that was set
+	maxMailboxes      = 16       // of one peer: open, or remembered
 )
 
 // What one address may get wrong.

@@ -38,7 +38,8 @@ type Config struct {
 	Log  *slog.Logger // nil discards
 	// Certificates are public ones, for peers that use a wss:// URL.
 	Certificates []tls.Certificate
-	// Relay limits what two peers may send each other over the relay on UDP.
+	// Relay limits what two peers may send each other over the relay on UDP. Its rate holds
+	// for what each sends over its websocket too.
 	Relay relay.Limits
 	// Heartbeat is told to peers, in whole seconds; a peer that is silent for
 	// three of them is gone. 0 means 20 s.

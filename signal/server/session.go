@@ -211,7 +211,12 @@ func (p *session) relay(frame []byte) {
 		return
 	}
 	now := p.link.Heard()
-	if _, ok := p.relayed.take(float64(len(frame)), relayPerSecond, relayBurst, now); !ok {
+	perSecond, burst := float64(relayPerSecond), float64(relayBurst)
+	if rate := p.server.cfg.Relay.Rate; rate > 0 {
+		perSecond = float64(rate) * 1024
+		burst = max(perSecond/4, minRelayBurst)
+	}
+	if _, ok := p.relayed.take(float64(len(frame)), perSecond, burst, now); !ok {
 		return
 	}
 	to, ok := p.server.table.Forward(id, p.id, now)
