@@ -80,6 +80,9 @@ func (m *Manager) learnNAT(ctx context.Context) {
 				m.log.Debug("the NAT is unknown", "err", err)
 				break
 			}
+			if nat.Mapping == network.Unknown {
+				continue // perhaps a packet was lost; what was known before is better
+			}
 			m.mu.Lock()
 			m.nat = nat
 			m.mu.Unlock()

@@ -78,6 +78,9 @@ func (c *climber) moor(places []relay.Place) {
 		c.relay.binding.Renew(best.Grant)
 		return
 	}
+	if c.relay.up {
+		c.apply(c.paths.RelayDown(time.Now()))
+	}
 	c.relay = relaying{addr: best.Addr, binding: relay.NewBinding(best.Grant)}
 	c.s.route.Accept(best.Addr)
 	c.keepRelay(time.Now())

@@ -43,7 +43,7 @@ and kept in the state folder.`,
 		},
 	}
 	cmd.Flags().StringVar(&address, "listen", ":7443", "HOST:PORT to listen on; peers are told HOST")
-	cmd.Flags().Uint32Var(&rate, "relay-rate", 0, "Mbit/s that two peers may relay, both directions together; 0 is no limit")
+	cmd.Flags().Uint32Var(&rate, "relay-rate", 0, "Mbit/s that two peers may relay on UDP, and one peer on its websocket; 0 is no limit")
 	p.stateFlag(cmd)
 	return cmd
 }

@@ -179,12 +179,18 @@ func (s *session) places(g wire.Grants) []relay.Place {
 		if grant.Addr != "" {
 			p.Addr, _ = netip.ParseAddrPort(grant.Addr)
 		}
-		if p.Addr.IsValid() && len(grant.Secret) == len(p.Secret) {
+		if usableRelay(p.Addr) && len(grant.Secret) == len(p.Secret) {
 			copy(p.Secret[:], grant.Secret)
 			places = append(places, p)
 		}
 	}
 	return places
+}
+
+// usableRelay reports whether a relay can be at an address.
+func usableRelay(addr netip.AddrPort) bool {
+	ip := addr.Addr().Unmap()
+	return addr.IsValid() && addr.Port() != 0 && ip.Zone() == "" && (ip.IsGlobalUnicast() || ip.IsLoopback())
 }
 
 // failed handles an error that answers no request. Before the login is accepted
@@ -250,12 +256,13 @@ func (s *session) beat(ctx context.Context, every time.Duration) {
 	pinged, bound := time.Now(), time.Now()
 	var hurriedAt time.Time // zero: what was asked then was answered
 	for {
-		now := time.Now()
+		var now time.Time
 		select {
 		case <-ctx.Done():
 			return
 		case now = <-tick.C:
 		case <-s.hurry:
+			now = time.Now()
 			pinged, hurriedAt = now, now
 			s.post(link, wire.TypePing, 0, nil)
 			tick.Reset(hurriedPong / 4)

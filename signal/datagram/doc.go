@@ -32,6 +32,14 @@ func (d *Datagram) Cut() (packet []byte) {
 	return packet
 }
 
+// First returns the first packet of d, which stays there.
+func (d *Datagram) First() []byte {
+	if d.Segment > 0 && d.Segment < len(d.Data) {
+		return d.Data[:d.Segment]
+	}
+	return d.Data
+}
+
 // Control is what goes with a batch beside its packets, in control messages.
 type Control struct {
 	Segment int  // size of a packet in the batch; 0 means it is one packet

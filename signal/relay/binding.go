@@ -12,13 +12,15 @@ type Binding struct {
 	nonce  [nonceSize]byte
 	cookie [cookieSize]byte
 
-	bound   bool
-	void    bool      // the grant was refused
-	sent    int       // requests since the last answer
-	sentAt  time.Time // the last of those
-	firstAt time.Time // the first of those
-	nextAt  time.Time
-	rtt     time.Duration
+	bound bool
+	void  bool // the grant was refused
+	sent  int  // requests since the last answer
+
+	challenged int       // times in a row
+	sentAt     time.Time // the last of those
+	firstAt    time.Time // the first of those
+	nextAt     time.Time
+	rtt        time.Duration
 }
 
 const (
@@ -45,13 +47,13 @@ func NewBinding(g Grant) *Binding {
 func (b *Binding) Renew(g Grant) {
 	b.grant = g
 	if b.void {
-		b.void, b.nextAt = false, time.Time{}
+		b.void, b.challenged, b.nextAt = false, 0, time.Time{}
 	}
 }
 
 // Hurry makes the next request due at once: the network has changed, or packets do not
 // arrive.
-func (b *Binding) Hurry() { b.sent, b.nextAt = 0, time.Time{} }
+func (b *Binding) Hurry() { b.sent, b.challenged, b.nextAt = 0, 0, time.Time{} }
 
 // Bound reports whether the relay forwards for this end, as far as is known.
 func (b *Binding) Bound() bool { return b.bound }
@@ -90,9 +92,12 @@ func (b *Binding) Hear(now time.Time, packet []byte) bool {
 	b.sent = 0
 	switch a.status {
 	case statusBound:
-		b.bound, b.nextAt = true, now.Add(refreshEvery)
+		b.bound, b.challenged, b.nextAt = true, 0, now.Add(refreshEvery)
 	case statusChallenge:
 		b.bound, b.cookie, b.nextAt = false, a.cookie, now
+		if b.challenged++; b.challenged > 1 { // it does not know us again: not at its speed
+			b.nextAt = now.Add(min(firstRetry<<min(b.challenged, 16), lastRetry))
+		}
 	case statusRefused:
 		b.bound, b.void = false, true
 	default:

@@ -76,10 +76,9 @@ func (f *Forwarder) Bind(dst, packet []byte, from netip.AddrPort, now time.Time)
 	epoch := uint64(now.Unix()) / uint64(cookieLife/time.Second)
 	fresh := f.cookie(from, epoch)
 	p := f.pairs[r.grant.Session]
+	known := p != nil && p.ends[r.grant.End] == from // it has proven itself before
 	switch {
-	case p != nil && p.ends[r.grant.End] == from: // which has proven itself before
-		a.status = f.admit(r.grant, from, now)
-	case !same(r.cookie, fresh) && !same(r.cookie, f.cookie(from, epoch-1)):
+	case !known && !same(r.cookie, fresh) && !same(r.cookie, f.cookie(from, epoch-1)):
 		a.status, a.cookie = statusChallenge, fresh
 	case now.Unix() > int64(r.grant.Until):
 		a.status = statusRefused
@@ -102,6 +101,9 @@ func (f *Forwarder) admit(g Grant, from netip.AddrPort, now time.Time) status {
 	if p.exhausted() {
 		return statusRefused
 	}
+	if p.ends[1-g.End] == from {
+		p.ends[1-g.End] = netip.AddrPort{} // nobody talks with himself
+	}
 	p.ends[g.End], p.heard, p.until = from, now, max(p.until, g.Until)
 	return statusBound
 }
@@ -121,8 +123,11 @@ func (f *Forwarder) Forward(session uint64, from netip.AddrPort, bytes int, now 
 	default:
 		return netip.AddrPort{}, false
 	}
+	if !to.IsValid() || !p.pay(bytes, now) {
+		return netip.AddrPort{}, false
+	}
 	p.heard = now
-	return to, to.IsValid() && p.pay(bytes, now)
+	return to, true
 }
 
 // pay reports whether the limits leave room for so many bytes, and takes it.
@@ -153,7 +158,8 @@ func (f *Forwarder) Sweep(now time.Time) {
 	}
 	f.swept = now
 	for id, p := range f.pairs {
-		if now.Sub(p.heard) >= forgetAfter && (!p.exhausted() || now.Unix() > int64(p.until)) {
+		expired := now.Unix() > int64(p.until)+int64(forgetAfter/time.Second)
+		if expired || now.Sub(p.heard) >= forgetAfter && !p.exhausted() {
 			delete(f.pairs, id)
 		}
 	}

@@ -138,19 +138,35 @@ func TestBindRefuses(t *testing.T) {
 func TestGrantExpires(t *testing.T) {
 	s := newStage(t, relay.Limits{})
 	s.bind(0, here)
-	for range 70 { // while it is used, an end outlives its grant
+	s.bind(1, there)
+	for range 55 {
 		s.now = s.now.Add(10 * time.Second)
 		if !s.bind(0, here) {
-			t.Fatal("an end is lost with its grant")
+			t.Fatal("an end is lost before its time")
 		}
 		s.f.Sweep(s.now)
 	}
-	if s.bind(1, there) {
+	s.wantForward(here, there)
+	s.now = s.now.Add(time.Minute)
+	if s.bind(0, here) {
+		t.Error("an end is kept after its time")
+	}
+	if s.bind(1, nowhere) {
 		t.Error("an end is bound after its time")
 	}
-	s.ends[1].Renew(s.key.Grant(session, 1, s.now.Add(time.Minute), relay.Limits{}))
-	if !s.bind(1, there) {
-		t.Error("a fresh grant is refused")
+	for range 20 { // packets do not keep it either
+		s.f.Forward(session, here, 100, s.now)
+		s.now = s.now.Add(5 * time.Second)
+		s.f.Sweep(s.now)
+	}
+	if s.f.Len() != 0 {
+		t.Error("a session outlives its grants")
+	}
+	for i, from := range []netip.AddrPort{here, there} {
+		s.ends[i].Renew(s.key.Grant(session, uint8(i), s.now.Add(time.Minute), relay.Limits{}))
+		if !s.bind(i, from) {
+			t.Error("a fresh grant is refused")
+		}
 	}
 	s.wantForward(here, there)
 }
@@ -184,6 +200,26 @@ func TestLimits(t *testing.T) {
 	s.ends[0].Hurry()
 	if s.bind(0, here) {
 		t.Error("a quota that is used up is forgotten")
+	}
+}
+
+// A relay that never knows an end again does not set its pace.
+func TestBindingIsChallenged(t *testing.T) {
+	now, sent := time.Unix(1e9, 0), 0
+	b := relay.NewBinding(relay.Key{}.Grant(session, 0, now.Add(time.Hour), relay.Limits{}))
+	for range 60_000 { // a minute
+		now = now.Add(time.Millisecond)
+		if packet := b.Tick(now); packet != nil {
+			sent++
+			answer := append([]byte{9, 1}, packet[1:9]...)                            // challenge, session
+			answer = append(append(answer, packet[22:30]...), 1, 2, 3, 4, 5, 6, 7, 8) // nonce, cookie
+			if !b.Hear(now, answer) {
+				t.Fatal("the answer is not understood")
+			}
+		}
+	}
+	if sent > 20 {
+		t.Errorf("%d requests in a minute", sent)
 	}
 }
 

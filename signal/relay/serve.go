@@ -93,7 +93,7 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 // serve takes what the kernel gave in one piece.
 func (s *Server) serve(conn *net.UDPConn, d *datagram.Datagram, now time.Time) {
 	for len(d.Data) > 0 {
-		if s.forwarder != nil && IsPacket(d.Data) {
+		if s.forwarder != nil && IsPacket(d.First()) {
 			s.forward(conn, d, now)
 			continue
 		}

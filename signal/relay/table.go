@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -40,11 +41,14 @@ type session struct {
 }
 
 // Bind makes from and to the ends of a session, or does nothing but keep it
-// alive if they are already. It returns which end from is: 0 or 1. Whether they
-// may talk is the caller's business.
+// alive if they are already. It returns which end from is: 0, or 1 if its id is the
+// larger. Whether they may talk is the caller's business.
 func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint8, err error) {
 	if from == to {
 		return 0, ErrWithSelf
+	}
+	if bytes.Compare(from[:], to[:]) > 0 { // whoever asks first, also after this was forgotten
+		end = 1
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,9 +57,6 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 			return 0, ErrTaken
 		}
 		s.heard.Store(now.UnixNano())
-		if s.second == from {
-			end = 1
-		}
 		return end, nil
 	}
 	if t.bound[from] >= MaxSessions {
@@ -69,7 +70,7 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 	s.heard.Store(now.UnixNano())
 	t.sessions[id] = s
 	t.bound[from]++
-	return 0, nil
+	return end, nil
 }
 
 // Forward returns the peer that a packet of from in this session goes to. It

@@ -15,14 +15,14 @@ func listen(ctx context.Context, event func()) {
 	if err != nil {
 		return
 	}
-	socket := os.NewFile(uintptr(fd), "rtnetlink")
-	defer socket.Close()
-	defer context.AfterFunc(ctx, func() { socket.Close() })()
 	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK |
 		unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE})
+	socket := os.NewFile(uintptr(fd), "rtnetlink")
+	defer socket.Close()
 	if err != nil {
 		return
 	}
+	defer context.AfterFunc(ctx, func() { socket.Close() })()
 	message := make([]byte, 1<<16)
 	for {
 		// What has happened does not matter, for the addresses are looked at, nor how

@@ -122,7 +122,7 @@ func (p *Paths) decide(direct, relay Verdict) Decision {
 	return Decision{
 		Direct: p.routes.Direct, Relay: p.routes.Relay, Websocket: p.routes.Websocket,
 		Changed: p.routes != before, Name: p.name,
-		AskDirect: direct.Ask, AskRelay: relay.Ask,
+		AskDirect: direct.Ask, AskRelay: relay.Ask && direct.Floor, // else nobody needs to know
 		DoubtDirect: direct.Doubt, DoubtRelay: relay.Doubt,
 		StartAttempt: direct.StartAttempt, StartBinding: relay.StartAttempt,
 	}

@@ -1,12 +1,19 @@
 package pathsock
 
-import "testing"
+import (
+	"net"
+	"net/netip"
+	"testing"
+)
 
 // Strangers returns how many QUIC packets of unknown sources were dropped.
 func (s *Socket) Strangers() uint64 { return s.strangers.Load() }
 
 // Parked reports whether the reader waits for the kernel.
 func (s *Socket) Parked() bool { return s.parked.Load() }
+
+// LeavesBy reports whether conn is how packets leave for an address.
+func (s *Socket) LeavesBy(to netip.AddrPort, conn *net.UDPConn) bool { return s.outlet(to) == conn }
 
 // QueuePerPeer is how many injected packets of one peer may wait.
 const QueuePerPeer = queuePerPeer

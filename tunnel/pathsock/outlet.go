@@ -21,15 +21,19 @@ type outlets struct {
 	byTo atomic.Pointer[map[netip.AddrPort]*net.UDPConn]
 }
 
-// set makes conn the outlet to an address, or takes back that it is if conn is nil.
-func (o *outlets) set(to netip.AddrPort, conn *net.UDPConn) {
+// set makes conn the outlet to an address, or no longer if not on and no other one has
+// taken its place.
+func (o *outlets) set(to netip.AddrPort, conn *net.UDPConn, on bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	next := map[netip.AddrPort]*net.UDPConn{}
 	if now := o.byTo.Load(); now != nil {
 		maps.Copy(next, *now)
 	}
-	if next[to] = conn; conn == nil {
+	switch {
+	case on:
+		next[to] = conn
+	case next[to] == conn:
 		delete(next, to)
 	}
 	if len(next) == 0 {
@@ -52,7 +56,7 @@ func (s *Socket) outlet(to netip.AddrPort) *net.UDPConn {
 // ServeOutlet reaches an address by conn instead of the common socket, and takes what
 // comes from there as if it had come to that, until ctx is done, and returns its cause,
 // or until conn breaks. It borrows conn and leaves its read deadline in the past. One
-// address has one outlet at a time.
+// address has one outlet at a time: the newest.
 func (s *Socket) ServeOutlet(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) error {
 	to = unmap(to)
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
@@ -61,8 +65,8 @@ func (s *Socket) ServeOutlet(ctx context.Context, conn *net.UDPConn, to netip.Ad
 	if in == nil {
 		return fmt.Errorf("pathsock: outlet: %w", err)
 	}
-	s.outlets.set(to, conn)
-	defer s.outlets.set(to, nil)
+	s.outlets.set(to, conn, true)
+	defer s.outlets.set(to, conn, false)
 	for {
 		received, err := in.Receive(func() bool { return true })
 		switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -57,4 +58,35 @@ func TestOutlet(t *testing.T) {
 	b.peer.Authenticate(a.addr) // from now on by the common socket
 	b.peer.SetRoute(pathsock.Route{Direct: a.addr})
 	transfer(t, client, server, 1<<20, nil)
+}
+
+// The end of an outlet leaves alone the one that has taken its place.
+func TestOutletsOverlap(t *testing.T) {
+	a, b := newSide(t, "127.0.0.1", nil), newSide(t, "127.0.0.1", nil)
+	var ends []func()
+	var conns []*net.UDPConn
+	for range 2 {
+		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- a.socket.ServeOutlet(ctx, conn, b.addr) }()
+		end := sync.OnceFunc(func() { cancel(); <-done })
+		t.Cleanup(end)
+		ends, conns = append(ends, end), append(conns, conn)
+		for !a.socket.LeavesBy(b.addr, conn) {
+			runtime.Gosched()
+		}
+	}
+	ends[0]()
+	if !a.socket.LeavesBy(b.addr, conns[1]) {
+		t.Error("the end of the old outlet has removed the new one")
+	}
+	ends[1]()
+	if a.socket.LeavesBy(b.addr, conns[1]) {
+		t.Error("an outlet outlives its end")
+	}
 }

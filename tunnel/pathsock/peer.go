@@ -143,8 +143,13 @@ func (p *Peer) path(w way) *path {
 	if w.session != 0 {
 		sent = &p.sent.relay
 	}
-	made, old := newPath(w, sent), *p.paths.Load()
-	paths := append(slices.Clone(old[max(0, len(old)+1-maxPaths):]), made)
+	made, paths := newPath(w, sent), slices.Clone(*p.paths.Load())
+	if len(paths) >= maxPaths {
+		used := p.route.Load().paths
+		oldest := slices.IndexFunc(paths, func(old *path) bool { return !slices.Contains(used, old) })
+		paths = slices.Delete(paths, oldest, oldest+1) // a route has fewer
+	}
+	paths = append(paths, made)
 	p.paths.Store(&paths)
 	return made
 }

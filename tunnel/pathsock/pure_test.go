@@ -1,10 +1,15 @@
 package pathsock
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/net/ipv4"
+
+	"peerway/signal/datagram"
 )
 
 func TestFictitious(t *testing.T) {
@@ -60,5 +65,25 @@ func TestOpenWithoutIPv6(t *testing.T) {
 	_, err = open(netip.AddrPort{}, func(string, *net.UDPAddr) (*net.UDPConn, error) { return nil, refusal })
 	if !errors.Is(err, refusal) {
 		t.Errorf("with no family at all: %v, want %v", err, refusal)
+	}
+}
+
+// Packets that a relay sends may be shorter than its header, also where the kernel has
+// joined them to something that is not.
+func TestRunts(t *testing.T) {
+	s := new(Socket)
+	s.in.init()
+	p := s.Add(nil, 0x0707070707070707)
+	relay := netip.MustParseAddrPort("192.0.2.9:7443")
+	p.Accept(relay)
+	ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, 128)}}
+	for segment := range 30 {
+		for size := range 60 {
+			joined := bytes.Repeat([]byte{7}, size)
+			s.account([]datagram.Datagram{{Data: joined, From: relay, Segment: segment}})
+			for len(s.reader.received) > 0 {
+				s.handOverReceived(ms)
+			}
+		}
 	}
 }

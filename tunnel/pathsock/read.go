@@ -146,7 +146,7 @@ func (s *Socket) account(received []datagram.Datagram) {
 		r.received = append(r.received, a)
 		of, header := a.peer, 0
 		if of == nil {
-			of, header = s.relayed(a.Data, a.From), relay.HeaderSize
+			of, header = s.relayed(a.First(), a.From), relay.HeaderSize
 		}
 		if of == nil || !isQUIC(a.Data[header:]) && !isPart(a.Data[header:]) {
 			continue
@@ -191,7 +191,7 @@ func (s *Socket) handOverReceived(ms []ipv4.Message) (n int, full *Peer) {
 		}
 		peer, over := a.peer, uint64(0)
 		if peer == nil {
-			if peer = s.relayed(a.Data, a.From); peer != nil {
+			if peer = s.relayed(a.First(), a.From); peer != nil {
 				over = peer.session
 			}
 		}

@@ -24,7 +24,9 @@ const (
 	birthdayShots   = 1800
 	shotEvery       = 5 * time.Millisecond
 	openEvery       = 2 * time.Millisecond
-	lowestPort      = 1024 // that NATs give
+	openFor         = birthdayShots * shotEvery
+	birthdayEvery   = 15 * time.Second // at most: the peer has a say in where to
+	lowestPort      = 1024             // that NATs give
 )
 
 // birthday looks for a path that standard ICE cannot find, until working is done.
@@ -37,6 +39,11 @@ func (a *Attempt) birthday(working context.Context) {
 	if !peer.IsValid() || a.Remote().IsValid() || !p.birthday.TryLock() {
 		return
 	}
+	if time.Since(p.lastBirthday) < birthdayEvery {
+		p.birthday.Unlock()
+		return
+	}
+	p.lastBirthday = time.Now()
 	p.log.Debug("looks for a path with many packets", "remote", peer, "hard", hard)
 	var winner *net.UDPConn
 	if hard {
@@ -58,6 +65,10 @@ func (a *Attempt) birthdayPeer() (peer netip.AddrPort, hard bool) {
 	defer a.mu.Unlock()
 	hard = a.nat.Mapping == network.Dependent
 	if len(a.reflexive) == 0 || hard == a.remote.Hard {
+		return netip.AddrPort{}, false
+	}
+	ip := a.reflexive[0].Addr()
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() { // no NAT of an internet provider
 		return netip.AddrPort{}, false
 	}
 	return a.reflexive[0], hard
@@ -103,17 +114,23 @@ func (a *Attempt) open(working context.Context, peer netip.AddrPort) (winner *ne
 			break
 		}
 	}
-	select {
-	case winner = <-hit:
-		winner.SetReadDeadline(time.Time{})
-	case <-working.Done():
+	for until := time.Now().Add(openFor); time.Now().Before(until) && !a.Remote().IsValid(); {
+		select {
+		case winner = <-hit:
+			return winner
+		default:
+		}
+		if wait(working, 4*shotEvery) != nil {
+			break
+		}
 	}
 	return winner
 }
 
 // listen waits for a check of the peer on conn.
 func (a *Attempt) listen(ctx context.Context, conn *net.UDPConn, peer netip.AddrPort, hit chan<- *net.UDPConn) {
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	release := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer release()
 	packet := make([]byte, maxMessage)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(packet)
@@ -130,9 +147,11 @@ func (a *Attempt) listen(ctx context.Context, conn *net.UDPConn, peer netip.Addr
 		if err != nil || m.class != classRequest || !m.isCheck() || !m.signedWith(a.port.key) {
 			continue
 		}
-		select {
-		case hit <- conn:
-		default:
+		if release() { // else its deadline is about to pass
+			select {
+			case hit <- conn:
+			default:
+			}
 		}
 		return
 	}

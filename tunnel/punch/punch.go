@@ -51,7 +51,8 @@ type Puncher struct {
 	attempts map[string]*port           // by the local user name fragment
 	mapped   map[netip.AddrPort]mapping // by STUN server
 
-	birthday sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
+	birthday     sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
+	lastBirthday time.Time  // when one began; guarded by birthday
 }
 
 // An exchange is a request that waits for its answer.
