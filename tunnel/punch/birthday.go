@@ -25,7 +25,7 @@ const (
 	shotEvery       = 5 * time.Millisecond
 	openEvery       = 2 * time.Millisecond
 	openFor         = birthdayShots * shotEvery
-	birthdayEvery   = 15 * time.Second // at most: the peer has a say in where to
+	birthdayPause   = 30 * time.Second // after one in vain: the peer has a say in where to
 	lowestPort      = 1024             // that NATs give
 )
 
@@ -39,17 +39,19 @@ func (a *Attempt) birthday(working context.Context) {
 	if !peer.IsValid() || a.Remote().IsValid() || !p.birthday.TryLock() {
 		return
 	}
-	if time.Since(p.lastBirthday) < birthdayEvery {
+	if time.Since(p.inVain) < birthdayPause {
 		p.birthday.Unlock()
 		return
 	}
-	p.lastBirthday = time.Now()
 	p.log.Debug("looks for a path with many packets", "remote", peer, "hard", hard)
 	var winner *net.UDPConn
 	if hard {
 		winner = a.open(working, peer)
 	} else {
 		a.shoot(working, peer.Addr())
+	}
+	if winner == nil && !a.Remote().IsValid() {
+		p.inVain = time.Now()
 	}
 	p.birthday.Unlock()
 	if winner != nil {
