@@ -125,7 +125,7 @@ func (c *climber) attempt(controlling bool) punch.Description {
 	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped()})
 	if err != nil {
 		c.s.log.Debug("no attempt at a direct path", "err", err)
-		c.paths.AttemptEnded(time.Now())
+		c.apply(c.paths.AttemptEnded(time.Now())) // which plans the next one for later
 		return punch.Description{}
 	}
 	c.trying = a

@@ -217,6 +217,9 @@ func (m *Manager) open() (err error) {
 		AllowLoopback: m.cfg.Loopback,
 		Sparing:       m.cfg.Sparing,
 		Adopt: func(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) {
+			if to == m.stunServer() { // the peer has a say in where to
+				return
+			}
 			if err := m.sock.ServeOutlet(ctx, conn, to); ctx.Err() == nil {
 				m.log.Debug("outlet is lost", "remote", to, "err", err)
 			}

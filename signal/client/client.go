@@ -37,7 +37,7 @@ type Handler interface {
 	// Relayed is called with a packet of a relay session.
 	Relayed(session uint64, packet []byte)
 	// Granted is called with relays on UDP that a relay session may use, the best
-	// first. It replaces what it was called with before.
+	// first, again and again while the session is bound.
 	Granted(session uint64, places []relay.Place)
 	// Presence is called after each login for every allowed peer, online or
 	// not, and then for each change.

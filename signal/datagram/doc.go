@@ -9,8 +9,10 @@
 package datagram
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // A Datagram is what the kernel gave in one piece: one packet, or several of one size
@@ -61,6 +63,11 @@ func Send(conn *net.UDPConn, batch []byte, c Control, to netip.AddrPort) error {
 	_, _, err := conn.WriteMsgUDPAddrPort(batch, oob, to)
 	return err
 }
+
+// Refused reports whether an error of [Send] can mean that a packet would be taken where
+// a batch is not: EIO without checksum offload, EINVAL on some virtual devices and where
+// a packet of the batch is larger than the MTU.
+func Refused(err error) bool { return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EINVAL) }
 
 // The kernel takes so much in one call: UDP_MAX_SEGMENTS, and the largest UDP payload
 // of both IPv4 and IPv6.

@@ -58,9 +58,6 @@ func (b *Binding) Hurry() { b.sent, b.challenged, b.nextAt = 0, 0, time.Time{} }
 // Bound reports whether the relay forwards for this end, as far as is known.
 func (b *Binding) Bound() bool { return b.bound }
 
-// RTT returns the last round trip time to the relay, 0 before there is one.
-func (b *Binding) RTT() time.Duration { return b.rtt }
-
 // Tick returns a request to send now, or nil.
 func (b *Binding) Tick(now time.Time) []byte {
 	if b.void || now.Before(b.nextAt) {
@@ -70,10 +67,8 @@ func (b *Binding) Tick(now time.Time) []byte {
 		b.bound = false
 	}
 	if b.sent == 0 {
-		b.firstAt = now
 		rand.Read(b.nonce[:])
 	}
-	b.sentAt = now
 	b.nextAt = now.Add(min(firstRetry<<min(b.sent, 16), lastRetry))
 	b.sent++
 	return appendRequest(nil, b.grant, b.nonce, b.cookie)
@@ -85,9 +80,6 @@ func (b *Binding) Hear(now time.Time, packet []byte) bool {
 	a, ok := parseAnswer(packet)
 	if !ok || a.session != b.grant.Session || a.nonce != b.nonce || b.sent == 0 {
 		return false
-	}
-	if b.sent == 1 { // else it may answer an earlier one
-		b.rtt = now.Sub(b.sentAt)
 	}
 	b.sent = 0
 	switch a.status {

@@ -12,8 +12,8 @@ import (
 
 // Limits of a [Forwarder].
 const (
-	// MaxPairs is how many sessions it forwards for.
-	MaxPairs = 1 << 16
+	// maxPairs is how many sessions it forwards for.
+	maxPairs = 1 << 16
 	// forgetAfter is how long a session lives of whose ends nothing is heard.
 	forgetAfter = time.Minute
 	sweepEvery  = 15 * time.Second
@@ -41,7 +41,7 @@ type pair struct {
 	spent  float64 // bytes that the rate owes as of paidAt
 	paidAt time.Time
 	used   uint64 // bytes
-	until  uint32 // Unix seconds: a quota that is used up is remembered so long
+	until  uint32 // Unix seconds: what was used of a quota is remembered so long
 }
 
 // NewForwarder returns a forwarder for the grants of key.
@@ -92,7 +92,7 @@ func (f *Forwarder) Bind(dst, packet []byte, from netip.AddrPort, now time.Time)
 func (f *Forwarder) admit(g Grant, from netip.AddrPort, now time.Time) status {
 	p := f.pairs[g.Session]
 	if p == nil {
-		if len(f.pairs) >= MaxPairs {
+		if len(f.pairs) >= maxPairs {
 			return statusFull
 		}
 		p = &pair{limits: g.Limits, paidAt: now}
@@ -159,7 +159,7 @@ func (f *Forwarder) Sweep(now time.Time) {
 	f.swept = now
 	for id, p := range f.pairs {
 		expired := now.Unix() > int64(p.until)+int64(forgetAfter/time.Second)
-		if expired || now.Sub(p.heard) >= forgetAfter && !p.exhausted() {
+		if expired || now.Sub(p.heard) >= forgetAfter && p.limits.Quota == 0 {
 			delete(f.pairs, id)
 		}
 	}

@@ -78,9 +78,6 @@ func TestForward(t *testing.T) {
 	s.wantForward(here, there)
 	s.wantForward(there, here)
 	s.wantForward(nowhere, netip.AddrPort{})
-	if rtt := s.ends[0].RTT(); rtt != 20*time.Millisecond {
-		t.Errorf("RTT is %v", rtt)
-	}
 
 	s.now = s.now.Add(11 * time.Second) // the NAT of one end has forgotten
 	if s.bind(0, nowhere); !s.ends[0].Bound() {
@@ -353,9 +350,6 @@ func TestServe(t *testing.T) {
 				t.Fatalf("end %d sent %x, the other got %x, %v", i, packet, in[:got], err)
 			}
 		}
-	}
-	if got := server.Sessions(); got != 1 {
-		t.Errorf("%d sessions, want 1", got)
 	}
 	over := errors.New("over")
 	cancel(over)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"peerway/signal/datagram"
@@ -30,9 +29,6 @@ type Server struct {
 	other     *net.UDPConn
 	sources   sources
 	out       []byte // of answers
-
-	sessions atomic.Int64
-	relayed  atomic.Uint64
 }
 
 // NewServer returns a server for the grants of key. Who asks it to answer from another
@@ -44,14 +40,6 @@ func NewServer(key Key, other *net.UDPConn) *Server {
 
 // NewSTUNServer returns a server that forwards nothing. See [NewServer].
 func NewSTUNServer(other *net.UDPConn) *Server { return &Server{other: other} }
-
-// Sessions returns how many sessions the server forwards for. It may be called from any
-// goroutine.
-func (s *Server) Sessions() int { return int(s.sessions.Load()) }
-
-// Relayed returns how many bytes the server has forwarded. It may be called from any
-// goroutine.
-func (s *Server) Relayed() uint64 { return s.relayed.Load() }
 
 // Serve serves conn until ctx is done, and returns its cause. It borrows conn, and
 // leaves its read deadline in the past. It is called once.
@@ -85,7 +73,6 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 		}
 		if s.forwarder != nil {
 			s.forwarder.Sweep(now)
-			s.sessions.Store(int64(s.forwarder.Len()))
 		}
 	}
 }
@@ -145,8 +132,7 @@ func (s *Server) forward(conn *net.UDPConn, d *datagram.Datagram, now time.Time)
 	if !ok {
 		return
 	}
-	s.relayed.Add(uint64(len(batch)))
-	if err := datagram.Send(conn, batch, c, to); err == nil || c.Segment == 0 {
+	if err := datagram.Send(conn, batch, c, to); c.Segment == 0 || !datagram.Refused(err) {
 		return // what cannot be sent is lost, as anywhere on the way
 	}
 	for c = (datagram.Control{ECN: d.ECN}); len(batch) > 0; { // no batches on this path
@@ -169,9 +155,14 @@ type bucket struct {
 }
 
 func (s *sources) allow(from netip.Addr, now time.Time) bool {
-	from = from.Unmap()
+	if from = from.Unmap(); from.Is6() { // a host has all of these
+		if network, err := from.Prefix(64); err == nil {
+			from = network.Addr()
+		}
+	}
 	if s.buckets == nil || now.Sub(s.swept) > time.Minute || len(s.buckets) >= maxSources {
-		// Starting over forgets at most a minute of somebody's excess.
+		// Starting over forgets everybody's excess: a minute of it, or what many sources
+		// have had to be forged for.
 		s.buckets, s.swept = make(map[netip.Addr]bucket), now
 	}
 	b, known := s.buckets[from]

@@ -18,11 +18,6 @@ func congested(err error) bool {
 	return oneOf(err, syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN)
 }
 
-// segmentRefused reports whether err can mean that a packet would be taken
-// where a batch is not: EIO without checksum offload, EINVAL on some virtual
-// devices and where a packet of the batch is larger than the MTU.
-func segmentRefused(err error) bool { return oneOf(err, syscall.EIO, syscall.EINVAL) }
-
 // tooLarge reports whether a packet was larger than the path is known to carry.
 func tooLarge(err error) bool { return oneOf(err, syscall.EMSGSIZE) }
 

@@ -18,9 +18,6 @@ func congested(err error) bool {
 	return oneOf(err, windows.WSAENOBUFS, windows.WSAEWOULDBLOCK)
 }
 
-// segmentRefused is false: batches are not sent here.
-func segmentRefused(error) bool { return false }
-
 // tooLarge reports whether a packet was larger than the path is known to carry.
 func tooLarge(err error) bool { return oneOf(err, windows.WSAEMSGSIZE) }
 

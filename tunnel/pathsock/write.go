@@ -89,7 +89,7 @@ func (p *Peer) sendPath(b []byte, c datagram.Control, path *path, route *routed)
 		case tooLarge(err) && large(b, c):
 			path.width.refused()
 			return p.writeNarrow(b, c, path, route)
-		case c.Segment == 0 || !segmentRefused(err):
+		case c.Segment == 0 || !datagram.Refused(err):
 			return p.refused(err, b, c.Segment, route)
 		}
 		path.unsegmented.Store(true)

@@ -19,7 +19,7 @@ import (
 // the other sends to ports at random, it soon hits one of them (the birthday paradox):
 // with 256 of 64,512 the odds are even after 174 packets, and 99.8 in 100 after 1,600.
 const (
-	birthdayAfter   = time.Second // without a path
+	birthdayAfter   = time.Second // without a path, and between two looks at what is known
 	birthdaySockets = 256
 	birthdayShots   = 1800
 	shotEvery       = 5 * time.Millisecond
@@ -29,20 +29,40 @@ const (
 	lowestPort      = 1024             // that NATs give
 )
 
-// birthday looks for a path that standard ICE cannot find, until working is done.
+// birthday looks for a path that standard ICE cannot find, until working is done. It
+// begins as soon as enough is known of both NATs.
 func (a *Attempt) birthday(working context.Context) {
 	p := a.puncher
-	if p.config.Adopt == nil || p.config.Sparing || wait(working, birthdayAfter) != nil {
+	if p.config.Adopt == nil || p.config.Sparing {
 		return
 	}
-	peer, hard := a.birthdayPeer()
-	if !peer.IsValid() || a.Remote().IsValid() || !p.birthday.TryLock() {
+	look := time.NewTicker(birthdayAfter)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+		case <-working.Done():
+			return
+		}
+		if a.Remote().IsValid() {
+			return
+		}
+		peer, hard := a.birthdayPeer()
+		if !peer.IsValid() || !p.birthday.TryLock() {
+			continue
+		}
+		if time.Since(p.inVain) < birthdayPause {
+			p.birthday.Unlock()
+			return
+		}
+		a.search(working, peer, hard)
 		return
 	}
-	if time.Since(p.inVain) < birthdayPause {
-		p.birthday.Unlock()
-		return
-	}
+}
+
+// search is one search, and the use of what it has found. The caller has locked birthday.
+func (a *Attempt) search(working context.Context, peer netip.AddrPort, hard bool) {
+	p := a.puncher
 	p.log.Debug("looks for a path with many packets", "remote", peer, "hard", hard)
 	var winner *net.UDPConn
 	if hard {
@@ -78,9 +98,15 @@ func (a *Attempt) birthdayPeer() (peer netip.AddrPort, hard bool) {
 
 // shoot sends checks to ports at random.
 func (a *Attempt) shoot(working context.Context, ip netip.Addr) {
-	ports := rand.Perm(65536 - lowestPort)
-	for _, port := range ports[:birthdayShots] {
-		if a.Remote().IsValid() || wait(working, shotEvery) != nil {
+	next := time.NewTicker(shotEvery)
+	defer next.Stop()
+	for _, port := range rand.Perm(65536 - lowestPort)[:birthdayShots] {
+		select {
+		case <-next.C:
+		case <-working.Done():
+			return
+		}
+		if a.Remote().IsValid() {
 			return
 		}
 		// An error is a lost packet.
@@ -91,7 +117,7 @@ func (a *Attempt) shoot(working context.Context, ip netip.Addr) {
 // open sends checks from many sockets, and returns the one on which the peer is heard, or
 // nil. The caller closes it; the others are closed.
 func (a *Attempt) open(working context.Context, peer netip.AddrPort) (winner *net.UDPConn) {
-	listening, stop := context.WithCancel(working)
+	listening, stop := context.WithTimeout(working, openFor)
 	hit := make(chan *net.UDPConn, 1)
 	var reading sync.WaitGroup
 	var conns []*net.UDPConn
@@ -104,29 +130,28 @@ func (a *Attempt) open(working context.Context, peer netip.AddrPort) (winner *ne
 			}
 		}
 	}()
-	for range birthdaySockets {
+	next := time.NewTicker(openEvery)
+	defer next.Stop()
+	for !a.Remote().IsValid() {
+		select {
+		case winner = <-hit:
+			return winner
+		case <-listening.Done():
+			return nil
+		case <-next.C:
+		}
+		if len(conns) == birthdaySockets {
+			continue // until one is hit
+		}
 		conn, err := net.ListenUDP("udp4", nil)
 		if err != nil {
-			break // as many as there may be
+			continue // as many as there may be
 		}
 		conns = append(conns, conn)
 		conn.WriteToUDPAddrPort(a.probe(), peer) // an error is a lost packet
 		reading.Go(func() { a.listen(listening, conn, peer, hit) })
-		if wait(listening, openEvery) != nil || len(hit) > 0 {
-			break
-		}
 	}
-	for until := time.Now().Add(openFor); time.Now().Before(until) && !a.Remote().IsValid(); {
-		select {
-		case winner = <-hit:
-			return winner
-		default:
-		}
-		if wait(working, 4*shotEvery) != nil {
-			break
-		}
-	}
-	return winner
+	return nil
 }
 
 // listen waits for a check of the peer on conn.
@@ -136,17 +161,11 @@ func (a *Attempt) listen(ctx context.Context, conn *net.UDPConn, peer netip.Addr
 	packet := make([]byte, maxMessage)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(packet)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil || unmap(from) != peer {
-			if err != nil && wait(ctx, 10*shotEvery) != nil {
-				return
-			}
-			continue
+		if err != nil {
+			return // the search is over, or this socket is useless
 		}
 		m, err := parse(packet[:n])
-		if err != nil || m.class != classRequest || !m.isCheck() || !m.signedWith(a.port.key) {
+		if unmap(from) != peer || err != nil || m.class != classRequest || !m.isCheck() || !m.signedWith(a.port.key) {
 			continue
 		}
 		if release() { // else its deadline is about to pass
@@ -178,16 +197,4 @@ func (a *Attempt) probe() []byte {
 		return nil
 	}
 	return m.Raw
-}
-
-// wait waits for d, or returns why not.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -81,7 +81,7 @@ func (a *Attempt) AddRemote(candidates []string) error {
 			return err
 		}
 		if c.mapped && c.addr.Addr().Is4() {
-			a.addReflexive(c)
+			a.addReflexive(c.addr)
 		}
 	}
 	return nil
@@ -111,24 +111,32 @@ func (a *Attempt) SetNAT(nat network.NAT) (news bool) {
 // SetRemoteNAT tells what the peer has found out about its NAT.
 func (a *Attempt) SetRemoteNAT(hard bool, delta int8) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.remote.Hard, a.remote.Delta = hard, delta
+	known := slices.Clone(a.reflexive)
+	a.mu.Unlock()
+	for _, addr := range known {
+		a.predict(addr, int(delta))
+	}
 }
 
 // predictions is how many ports are tried ahead of the last one that a NAT gave, if it
 // follows a rule.
 const predictions = 8
 
-// addReflexive takes note of an address that the peer's NAT gave it, and adds those that
-// it will give next, if that can be told.
-func (a *Attempt) addReflexive(c candidate) {
+// addReflexive takes note of an address that the peer's NAT gave it.
+func (a *Attempt) addReflexive(addr netip.AddrPort) {
 	a.mu.Lock()
-	a.reflexive = append(a.reflexive, c.addr)
+	a.reflexive = append(a.reflexive, addr)
 	delta := int(a.remote.Delta)
 	a.mu.Unlock()
+	a.predict(addr, delta)
+}
+
+// predict adds the addresses that the peer's NAT will give after one, if that can be told.
+func (a *Attempt) predict(addr netip.AddrPort, delta int) {
 	for i := range predictions {
-		port := int(c.addr.Port()) + (i+1)*delta
-		next := netip.AddrPortFrom(c.addr.Addr(), uint16(port))
+		port := int(addr.Port()) + (i+1)*delta
+		next := netip.AddrPortFrom(addr.Addr(), uint16(port))
 		if delta == 0 || port < 1 || port > 65535 || !a.wants(next) {
 			continue
 		}
