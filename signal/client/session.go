@@ -268,7 +268,7 @@ func (s *session) beat(ctx context.Context, every time.Duration) {
 			tick.Reset(hurriedPong / 4)
 		}
 		heard := link.Heard()
-		if !hurriedAt.IsZero() && heard.After(hurriedAt) {
+		if !hurriedAt.IsZero() && !heard.Before(hurriedAt) {
 			hurriedAt = time.Time{}
 			tick.Reset(max(every/4, 250*time.Millisecond))
 		}

@@ -18,6 +18,7 @@ import (
 
 // A quiet is a handler that notes when it is connected and disconnected.
 type quiet struct {
+	*client.Client
 	connected, disconnected atomic.Int64          // how often
 	lost                    atomic.Pointer[error] // the last reason
 }
@@ -83,6 +84,7 @@ func (b *bubble) runClient(t *testing.T) *quiet {
 	q := new(quiet)
 	url := b.URL("server:1")
 	c := client.New(client.Config{URL: url, Identity: signal.NewIdentity(), Name: "home", Handler: q, DialContext: b.dial})
+	q.Client = c
 	b.served.Go(func() {
 		if err := c.Run(b.ctx); b.ctx.Err() == nil {
 			t.Errorf("Run() = %v", err)
@@ -100,6 +102,58 @@ func TestHeartbeatsKeepAConnection(t *testing.T) {
 		if q.connected.Load() != 1 || q.disconnected.Load() != 0 || b.Online() != 1 {
 			t.Errorf("after an hour: connected %d times, disconnected %d times (%v), %d online",
 				q.connected.Load(), q.disconnected.Load(), q.lost.Load(), b.Online())
+		}
+	})
+}
+
+// After a change of the network a connection that still works stays, and one that does
+// not is found out within seconds, whatever came on it just before.
+func TestNetworkChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		q := b.runClient(t)
+		time.Sleep(time.Minute + 4*time.Second)
+		q.NetworkChanged()
+		time.Sleep(time.Minute)
+		if q.disconnected.Load() != 0 {
+			t.Errorf("a connection that works is lost: %v", *q.lost.Load())
+		}
+		b.toClient.Store(true)
+		q.NetworkChanged()
+		time.Sleep(5 * time.Second)
+		if q.disconnected.Load() != 1 {
+			t.Error("a dead connection is not found out")
+		}
+		b.toClient.Store(false)
+		time.Sleep(time.Minute)
+		if q.connected.Load() != 2 {
+			t.Errorf("connected %d times, want 2", q.connected.Load())
+		}
+	})
+}
+
+// A client that waits, or dials in vain, does not go on with that when the network changes.
+func TestNetworkChangedWhileDialing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		var stuck atomic.Bool
+		stuck.Store(true)
+		q := new(quiet)
+		q.Client = client.New(client.Config{URL: b.URL("server:1"), Identity: signal.NewIdentity(), Name: "home", Handler: q,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if stuck.Load() {
+					<-ctx.Done()
+					return nil, context.Cause(ctx)
+				}
+				return b.dial(ctx, network, addr)
+			}})
+		b.served.Go(func() { q.Run(b.ctx) })
+		time.Sleep(5 * time.Second)
+		stuck.Store(false)
+		q.NetworkChanged()
+		time.Sleep(time.Second)
+		if q.connected.Load() != 1 {
+			t.Error("it goes on with a dial of the old network")
 		}
 	})
 }

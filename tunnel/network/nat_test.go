@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pion/stun/v3"
+
 	"peerway/signal/relay"
 )
 
@@ -67,4 +69,22 @@ func TestProbeNAT(t *testing.T) {
 	if nat, err := ProbeNAT(t.Context(), server); err != nil || nat.Mapped.IsValid() {
 		t.Errorf("without a server: %+v, %v", nat, err)
 	}
+}
+
+// Whatever comes to a socket that has asked, it takes an answer for one only if it is.
+func FuzzAnswer(f *testing.F) {
+	server := netip.MustParseAddrPort("203.0.113.1:3478")
+	id := [stun.TransactionIDSize]byte{1, 2, 3}
+	request := stun.MustBuild(stun.NewTransactionIDSetter(id), stun.BindingRequest)
+	f.Add(request.Raw)
+	f.Add(stun.MustBuild(request, stun.BindingSuccess, &stun.XORMappedAddress{IP: net.IPv4(192, 0, 2, 7), Port: 4321}).Raw)
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		q := &question{to: server, answer: make(chan netip.AddrPort, 1)}
+		a := &asker{waiting: map[[stun.TransactionIDSize]byte]*question{id: q}}
+		a.hear(packet, netip.MustParseAddrPort("198.51.100.1:1")) // somebody else
+		if len(q.answer) > 0 {
+			t.Errorf("%x from elsewhere is an answer", packet)
+		}
+		a.hear(packet, server)
+	})
 }
