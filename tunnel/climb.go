@@ -68,7 +68,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 		case now := <-tick.C:
 			stats := s.route.Stats()
 			c.apply(c.paths.Tick(now, c.observe(now, stats)))
-			c.keepRelay(now)
+			c.keepRelays(now)
 			c.listen(now, stats)
 			c.gather()
 		case event, ok := <-events(c.trying):
@@ -297,10 +297,7 @@ func (p *pace) allow(now time.Time) bool {
 // networkChanged doubts everything and looks for new paths.
 func (c *climber) networkChanged() {
 	now := time.Now()
-	if c.relay.addr.IsValid() {
-		c.relay.binding.Hurry()
-		c.keepRelay(now)
-	}
+	c.lookAround(now)
 	c.apply(c.paths.NetworkChanged(now))
 }
 
@@ -317,11 +314,13 @@ func (c *climber) apply(d path.Decision) {
 		c.s.route.Ping(d.Direct, false, d.DoubtDirect)
 	}
 	if d.AskRelay {
-		c.s.route.Ping(c.relay.addr, true, d.DoubtRelay)
+		c.s.route.Ping(d.Relay, true, d.DoubtRelay)
 	}
-	if d.StartBinding && c.relay.addr.IsValid() {
-		c.relay.binding.Hurry()
-		c.askThrough(time.Now())
+	if d.LeftRelay {
+		c.castOff(time.Now())
+	}
+	if d.StartBinding {
+		c.lookAround(time.Now())
 	}
 	if !d.StartAttempt {
 		return
@@ -340,7 +339,7 @@ func (c *climber) tellMoved(d path.Decision) {
 	if before.Name != d.Name {
 		c.s.log.Info("path has changed", "path", d.Name, "remote", c.s.remote(d))
 	}
-	if before.Name != d.Name || d.Name == path.Direct && before.Direct != d.Direct {
+	if before.Name != d.Name || d.Name == path.Direct && before.Direct != d.Direct || d.Name == path.UDPRelay && before.Relay != d.Relay {
 		c.s.hints.left.Store(true) // what was measured counts no more
 	}
 	select {

@@ -3,28 +3,46 @@ package tunnel
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"time"
 
 	"peerway/signal/relay"
+	"peerway/tunnel/path"
 )
 
-// A relaying is a session's place at a relay on UDP. It belongs to the climber.
+// A relaying is a session's places at relays on UDP, one of which it uses. Both ends take
+// a place at each, so that there is a spare one when a relay dies; the end that dialed
+// chooses, the other follows. It belongs to the climber.
 type relaying struct {
-	addr    netip.AddrPort // invalid: there is none
+	places []*mooring // as the signal server ordered them
+	inUse  *mooring   // nil: none
+	choice path.Choice
+}
+
+// maxMoorings bounds the places of a session.
+const maxMoorings = 3
+
+// A mooring is a place at one relay.
+type mooring struct {
+	addr    netip.AddrPort
 	binding *relay.Binding
 	boundAt time.Time // zero: this end is not bound
 	up      bool      // the peer has answered through it
 	askAt   time.Time // when it is to be asked
 	asked   int       // times
+	quality path.Quality
 }
 
-// The peer is asked through the relay until it answers: it may not be bound yet.
 const (
+	// The peer is asked through a relay until it answers: it may not be bound yet.
 	firstAsk = 100 * time.Millisecond // doubles to lastAsk
 	lastAsk  = 5 * time.Second
+
+	// followAfter is how long the peer has used another relay when it is followed.
+	followAfter = 200 * time.Millisecond
 )
 
-// An answer is what a relay said, not looked at yet.
+// A relayAnswer is what a relay said, not looked at yet.
 type relayAnswer struct {
 	packet []byte
 	from   netip.AddrPort
@@ -68,69 +86,153 @@ func (m *Manager) deliver(packet []byte, from netip.AddrPort) {
 	}
 }
 
-// moor takes a place at the best relay of some.
+// at returns the place at a relay, or nil.
+func (r *relaying) at(addr netip.AddrPort) *mooring {
+	for _, m := range r.places {
+		if m.addr == addr {
+			return m
+		}
+	}
+	return nil
+}
+
+// moor takes places at relays, and leaves others.
 func (c *climber) moor(places []relay.Place) {
 	if len(places) == 0 {
 		return
 	}
-	best := places[0]
-	if c.relay.addr == best.Addr {
-		c.relay.binding.Renew(best.Grant)
-		return
+	var moorings []*mooring
+	var addrs []netip.AddrPort
+	for _, place := range places[:min(len(places), maxMoorings)] {
+		m := c.relay.at(place.Addr)
+		if m == nil {
+			m = &mooring{addr: place.Addr, binding: relay.NewBinding(place.Grant)}
+		} else {
+			m.binding.Renew(place.Grant)
+		}
+		moorings, addrs = append(moorings, m), append(addrs, m.addr)
 	}
-	if c.relay.up {
-		c.apply(c.paths.RelayDown(time.Now()))
+	if m := c.relay.inUse; m != nil && !slices.Contains(moorings, m) {
+		m.up = false
 	}
-	c.relay = relaying{addr: best.Addr, binding: relay.NewBinding(best.Grant)}
-	c.s.route.Accept(best.Addr)
-	c.keepRelay(time.Now())
+	c.relay.places = moorings
+	c.s.route.Accept(addrs...)
+	c.keepRelays(time.Now())
 }
 
 // answered takes what a relay has said.
 func (c *climber) answered(a relayAnswer) {
 	now := time.Now()
-	if a.from == c.relay.addr && c.relay.binding.Hear(now, a.packet) {
-		c.keepRelay(now)
+	if m := c.relay.at(a.from); m != nil && m.binding.Hear(now, a.packet) {
+		c.keepRelays(now)
 	}
 }
 
-// keepRelay says to the relay, and to the peer through it, what is to be said.
-func (c *climber) keepRelay(now time.Time) {
+// keepRelays says to the relays, and to the peer through them, what is to be said, and
+// decides which one is used.
+func (c *climber) keepRelays(now time.Time) {
 	r := &c.relay
-	if !r.addr.IsValid() {
+	for _, m := range r.places {
+		c.keep(m, now)
+	}
+	before := r.inUse
+	if r.inUse = c.choose(now); r.inUse == before {
 		return
 	}
-	if packet := r.binding.Tick(now); packet != nil {
-		c.s.m.sock.WriteReal(packet, r.addr) // an error is a lost packet
-	}
-	if !r.binding.Bound() {
-		if r.up {
-			c.apply(c.paths.RelayDown(now))
-		}
-		r.boundAt, r.up = time.Time{}, false
+	if r.inUse == nil {
+		c.apply(c.paths.RelayDown(now))
 		return
 	}
-	if r.boundAt.IsZero() {
-		r.boundAt = now
-		c.askThrough(now)
+	c.apply(c.paths.RelayUp(now, r.inUse.addr, r.inUse.quality.RTT))
+}
+
+// keep keeps one place.
+func (c *climber) keep(m *mooring, now time.Time) {
+	if packet := m.binding.Tick(now); packet != nil {
+		c.s.m.sock.WriteReal(packet, m.addr) // an error is a lost packet
 	}
-	if r.up {
+	if !m.binding.Bound() {
+		m.boundAt, m.up = time.Time{}, false
 		return
 	}
-	at, rtt := c.s.route.Pinged(r.addr, true)
+	if m.boundAt.IsZero() {
+		m.await(now)
+	}
+	at, rtt := c.s.route.Pinged(m.addr, true)
+	m.quality.Answered(at, rtt)
 	switch {
-	case at.After(r.boundAt):
-		r.up = true
-		c.apply(c.paths.RelayUp(now, r.addr, rtt))
-	case !now.Before(r.askAt):
-		c.s.route.Ping(r.addr, true, false)
-		r.askAt = now.Add(min(firstAsk<<min(r.asked, 8), lastAsk))
-		r.asked++
+	case m.up:
+		if c.measures() && m.quality.Ask(now) {
+			c.s.route.Ping(m.addr, true, false)
+		}
+	case at.After(m.boundAt):
+		m.up = true
+	case !now.Before(m.askAt):
+		c.s.route.Ping(m.addr, true, false)
+		m.askAt = now.Add(min(firstAsk<<min(m.asked, 8), lastAsk))
+		m.asked++
 	}
 }
 
-// askThrough begins to ask the peer through the relay.
-func (c *climber) askThrough(now time.Time) {
-	c.relay.boundAt, c.relay.up = now, false
-	c.relay.askAt, c.relay.asked = now, 0
+// measures reports whether it matters how good relays are.
+func (c *climber) measures() bool {
+	select {
+	case <-c.s.ready:
+		return c.s.whereNow().Name != path.Direct && c.s.lanes.Live() > 0
+	default:
+		return false
+	}
+}
+
+// await begins to ask the peer through the relay.
+func (m *mooring) await(now time.Time) {
+	m.boundAt, m.up = now, false
+	m.askAt, m.asked = now, 0
+}
+
+// choose returns the place to use, or nil.
+func (c *climber) choose(now time.Time) *mooring {
+	var offers []path.Offer
+	for _, m := range c.relay.places {
+		if m.up {
+			offers = append(offers, path.Offer{Addr: m.addr, Quality: m.quality})
+		}
+	}
+	if c.s.role == answering {
+		c.follow()
+	}
+	return c.relay.at(c.relay.choice.Choose(now, offers))
+}
+
+// follow takes the relay that the peer uses.
+func (c *climber) follow() {
+	if c.relay.inUse == nil {
+		return
+	}
+	heard := c.s.route.Through(c.relay.inUse.addr).Heard
+	for _, m := range c.relay.places {
+		if m.up && c.s.route.Through(m.addr).Heard.Sub(heard) > followAfter {
+			c.relay.choice.Take(m.addr)
+		}
+	}
+}
+
+// castOff leaves the relay in use, which was lost, for another one if there is one.
+func (c *climber) castOff(now time.Time) {
+	if m := c.relay.inUse; m != nil {
+		m.await(now)
+		m.askAt = now.Add(lastAsk) // unless it is looked for sooner
+		c.keepRelays(now)
+	}
+}
+
+// lookAround makes sure of all places, and looks for the peer where it was not found.
+func (c *climber) lookAround(now time.Time) {
+	for _, m := range c.relay.places {
+		m.binding.Hurry()
+		if !m.up {
+			m.await(now)
+		}
+	}
+	c.keepRelays(now)
 }

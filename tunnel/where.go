@@ -12,7 +12,6 @@ import (
 func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	seen := path.Seen{
 		Direct:    seenOn(stats.Direct),
-		Relay:     seenOn(stats.Relay),
 		Websocket: stats.Carrier.Heard,
 		Genuine:   now, // of the handshake, nothing is known to be
 	}
@@ -27,8 +26,13 @@ func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	if d := c.s.whereNow(); d.Direct.IsValid() {
 		seen.Direct.Answered, _ = c.s.route.Pinged(d.Direct, false)
 	}
-	if c.relay.addr.IsValid() {
-		seen.Relay.Answered, _ = c.s.route.Pinged(c.relay.addr, true)
+	addr := c.s.whereNow().Relay
+	if m := c.relay.inUse; m != nil {
+		addr = m.addr
+	}
+	if addr.IsValid() {
+		seen.Relay = seenOn(c.s.route.Through(addr))
+		seen.Relay.Answered, _ = c.s.route.Pinged(addr, true)
 	}
 	return seen
 }

@@ -55,6 +55,7 @@ type Decision struct {
 	DoubtDirect, DoubtRelay bool // and told that its packets may not arrive on
 	StartAttempt            bool // at a direct path; see [Verdict]
 	StartBinding            bool // at the relay
+	LeftRelay               bool // it was lost: another one may be better
 }
 
 // NewPaths returns one that knows of the websocket only.
@@ -95,9 +96,12 @@ func (p *Paths) NetworkChanged(now time.Time) Decision {
 
 // Tick says what was heard and sent until now.
 func (p *Paths) Tick(now time.Time, seen Seen) Decision {
+	before := p.relay.state
 	relay := p.relay.Tick(now, seen.Relay.over(seen.Websocket, seen.Genuine))
 	direct := p.direct.Tick(now, seen.Direct.over(later(seen.Websocket, seen.Relay.Heard), seen.Genuine))
-	return p.decide(direct, relay)
+	d := p.decide(direct, relay)
+	d.LeftRelay = before != floored && p.relay.state == floored
+	return d
 }
 
 func (s PathSeen) over(floor, genuine time.Time) Observation {

@@ -58,11 +58,11 @@ type Peer struct {
 	addr    *net.UDPAddr
 
 	route    atomic.Pointer[routed]
-	mu       sync.Mutex                       // serializes changes of route, paths and relays
-	paths    atomic.Pointer[[]*path]          // that were used or asked, the newest last
-	relays   atomic.Pointer[[]netip.AddrPort] // from which packets count as the peer's
-	numbered atomic.Uint32                    // packets that were sent in parts
-	parts    parts                            // belongs to the goroutine that reads
+	mu       sync.Mutex               // serializes changes of route, paths and relays
+	paths    atomic.Pointer[[]*path]  // that were used or asked, the newest last
+	relays   atomic.Pointer[[]*inlet] // from which packets count as the peer's
+	numbered atomic.Uint32            // packets that were sent in parts
+	parts    parts                    // belongs to the goroutine that reads
 	echoes   echoes
 	joiner   joiner
 	closed   atomic.Bool
@@ -90,6 +90,12 @@ func (i *incoming) count(now int64, packets, bytes int) {
 	i.at.Store(now)
 }
 
+// An inlet is a relay and what came from there.
+type inlet struct {
+	relay netip.AddrPort
+	incoming
+}
+
 // outgoing counts packets to one kind of path.
 type outgoing struct {
 	packets atomic.Uint64
@@ -106,7 +112,7 @@ func (s *Socket) Add(carrier Carrier, session uint64) *Peer {
 	p.joiner.changed.L = &p.joiner.mu
 	p.route.Store(&routed{Route: Route{Carrier: true}})
 	p.paths.Store(new([]*path))
-	p.relays.Store(new([]netip.AddrPort))
+	p.relays.Store(new([]*inlet))
 	s.tables.add(p)
 	return p
 }
@@ -178,14 +184,39 @@ func (p *Peer) Forget(source netip.AddrPort) {
 // Accept lets packets of the session count as this peer's that come from one of
 // these relays, and no others.
 func (p *Peer) Accept(relays ...netip.AddrPort) {
-	for i := range relays {
-		relays[i] = unmap(relays[i])
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	inlets := make([]*inlet, len(relays))
+	for i, relay := range relays {
+		if inlets[i] = p.inlet(unmap(relay)); inlets[i] == nil {
+			inlets[i] = &inlet{relay: unmap(relay)}
+		}
 	}
-	p.relays.Store(&relays)
+	p.relays.Store(&inlets)
 }
 
-// accepts reports whether a relay is one of those.
-func (p *Peer) accepts(relay netip.AddrPort) bool { return slices.Contains(*p.relays.Load(), relay) }
+// inlet returns what came through a relay, or nil if its packets do not count.
+func (p *Peer) inlet(relay netip.AddrPort) *inlet {
+	for _, in := range *p.relays.Load() {
+		if in.relay == relay {
+			return in
+		}
+	}
+	return nil
+}
+
+// Through returns when something last happened on the way through one relay. Packets
+// are not counted.
+func (p *Peer) Through(relay netip.AddrPort) (s PathStats) {
+	relay = unmap(relay)
+	if in := p.inlet(relay); in != nil {
+		s.Heard, s.Doubted = p.socket.time(&in.at), p.socket.time(&in.doubted)
+	}
+	if path := p.known(way{relay, p.session}); path != nil {
+		s.Sent = p.socket.time(&path.sentAt)
+	}
+	return s
+}
 
 // Inject hands QUIC a packet of this peer that its carrier brought. It copies
 // the packet and never blocks: while the queue is full, packets are dropped.

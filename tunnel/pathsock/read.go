@@ -172,7 +172,7 @@ func (s *Socket) relayed(packet []byte, from netip.AddrPort) *Peer {
 	}
 	session, _ := relay.SplitPacket(packet)
 	p := s.tables.session(session)
-	if p == nil || !p.accepts(from) {
+	if p == nil || p.inlet(from) == nil {
 		return nil
 	}
 	return p
@@ -203,6 +203,9 @@ func (s *Socket) handOverReceived(ms []ipv4.Message) (n int, full *Peer) {
 			_, packet = relay.SplitPacket(packet)
 			if isQUIC(packet) || isPart(packet) {
 				peer.received.relay.count(r.at, 1, len(packet))
+				if in := peer.inlet(a.From); in != nil {
+					in.at.Store(r.at)
+				}
 			}
 		}
 		switch {

@@ -20,8 +20,9 @@ type path struct {
 	way
 	width       *width
 	ping        ping
-	unsegmented atomic.Bool // it refuses UDP_SEGMENT
-	sent        *outgoing   // where its packets are counted
+	unsegmented atomic.Bool  // it refuses UDP_SEGMENT
+	sent        *outgoing    // where its packets are counted
+	sentAt      atomic.Int64 // by Socket.now
 }
 
 func newPath(w way, sent *outgoing) *path { return &path{way: w, width: newWidth(), sent: sent} }

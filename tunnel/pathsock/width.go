@@ -171,6 +171,9 @@ func (s *Socket) hearPath(p *Peer, packet []byte, from way) (whole []byte) {
 			in := &p.received.direct
 			if from.session != 0 {
 				in = &p.received.relay
+				if through := p.inlet(from.to); through != nil {
+					through.doubted.Store(s.reader.at)
+				}
 			}
 			in.doubted.Store(s.reader.at)
 		case probeHeader, PacketSize:

@@ -61,6 +61,7 @@ func (p *Peer) writePaths(b []byte, c datagram.Control, route *routed) error {
 	now, narrow := p.socket.now(), [2]bool{}
 	for i, path := range route.paths {
 		path.sent.at.Store(now)
+		path.sentAt.Store(now)
 		narrow[i] = large(b, c) && !p.wide(path, now, len(b))
 	}
 	if narrow == [2]bool{} && p.joiner.put(b, c) {
