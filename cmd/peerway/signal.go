@@ -7,18 +7,19 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"peerway/cmd/peerway/state"
+	"peerway/signal"
 	"peerway/signal/relay"
 	"peerway/signal/server"
 )
 
 // signal returns the command of the signal server's role.
 func (p *program) signal() *cobra.Command {
-	var address string
-	var rate uint32
+	var flags signalFlags
 	cmd := &cobra.Command{
 		Use:   "signal",
 		Short: "Run the server that introduces peers and relays what cannot go direct",
@@ -30,34 +31,105 @@ Where the public address is not one of this machine, as behind a router or in ma
 
 On standard output: "ready URL" when it is open. The URL carries the server's key and the secret to join
 it: give it to "peerway expose --signal URL" and keep it to yourself. The key is made on the first start
-and kept in the state folder.`,
+and kept in the state folder.
+
+With --relay-only it relays on UDP and nothing else, for signal servers on other machines. Then the line
+is "ready relay://…": give that to "peerway signal --relay". Peers get the three relays with the most to
+spare, and use the one by which they are nearest to each other.`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkAddress(address, 7443); err != nil {
+			relays, err := flags.check(cmd)
+			if err != nil {
 				return usageError(cmd, err)
 			}
-			if rate > maxRelayRate {
-				return usageError(cmd, fmt.Errorf("--relay-rate %d is more than %d", rate, maxRelayRate))
+			if flags.only {
+				return p.runRelay(cmd.Context(), flags)
 			}
-			return p.runSignal(cmd.Context(), address, rate)
+			return p.runSignal(cmd.Context(), flags, relays)
 		},
 	}
-	cmd.Flags().StringVar(&address, "listen", ":7443", "HOST:PORT to listen on; peers are told HOST")
-	cmd.Flags().Uint32Var(&rate, "relay-rate", 0, "Mbit/s that two peers may relay on UDP, and one peer on its websocket; 0 is no limit")
+	cmd.Flags().StringVar(&flags.address, "listen", ":7443", "HOST:PORT to listen on; peers are told HOST")
+	cmd.Flags().Uint32Var(&flags.rate, "relay-rate", 0, "Mbit/s that two peers may relay on UDP, and one peer on its websocket; 0 is no limit")
+	cmd.Flags().Uint32Var(&flags.quota, "relay-quota", 0, "MiB that one tunnel may relay on UDP, and as much on websockets; 0 is no limit")
+	cmd.Flags().IntVar(&flags.capacity, "relay-capacity", 1000, "Mbit/s that all may relay here on UDP, to divide them among relays; 0: nothing is relayed here on UDP")
+	cmd.Flags().StringArrayVar(&flags.relays, "relay", nil, "URL that peerway signal --relay-only printed elsewhere; may be given several times")
+	cmd.Flags().BoolVar(&flags.only, "relay-only", false, "relay on UDP for signal servers elsewhere, and do nothing else")
 	p.stateFlag(cmd)
 	return cmd
 }
 
-// maxRelayRate keeps the rate in KiB/s within its type.
-const maxRelayRate = 1_000_000
+// signalFlags are the flags of the command.
+type signalFlags struct {
+	address     string
+	rate, quota uint32
+	capacity    int
+	relays      []string
+	only        bool
+}
 
-func (p *program) runSignal(ctx context.Context, address string, rate uint32) error {
+// The most that flags may say, so that what is counted in bytes stays within its type.
+const (
+	maxRelayRate  = 1_000_000
+	maxRelayQuota = 1_000_000_000
+)
+
+// check returns the relays that the flags name, or what is wrong with them.
+func (f signalFlags) check(cmd *cobra.Command) (relays []signal.RelayURL, err error) {
+	if err := checkAddress(f.address, 7443); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.rate > maxRelayRate:
+		return nil, fmt.Errorf("--relay-rate %d is more than %d", f.rate, maxRelayRate)
+	case f.quota > maxRelayQuota:
+		return nil, fmt.Errorf("--relay-quota %d is more than %d", f.quota, maxRelayQuota)
+	case f.capacity < 0 || f.capacity > maxRelayRate || f.only && f.capacity == 0:
+		return nil, fmt.Errorf("--relay-capacity %d: want 1 to %d", f.capacity, maxRelayRate)
+	}
+	for _, name := range []string{"relay", "relay-rate", "relay-quota"} {
+		if f.only && cmd.Flags().Changed(name) {
+			return nil, fmt.Errorf("--%s is for the signal server, not for one with --relay-only", name)
+		}
+	}
+	for _, text := range f.relays {
+		u, err := signal.ParseRelayURL(text)
+		if err != nil {
+			return nil, fmt.Errorf("--relay: %w", err)
+		}
+		relays = append(relays, u)
+	}
+	return relays, nil
+}
+
+// config returns what the server needs that the flags and dir say.
+func (f signalFlags) config(dir *state.Dir, p *program) (server.Config, error) {
+	remembered, err := dir.Server()
+	if err != nil {
+		return server.Config{}, err
+	}
+	capacity := f.capacity
+	if capacity == 0 {
+		capacity = -1
+	}
+	return server.Config{
+		Listen: f.address, State: remembered, Save: dir.SaveServer, Log: p.log(), Capacity: capacity,
+		Relay: relay.Limits{Rate: uint32(uint64(f.rate) * 1_000_000 / 8 / 1024), Quota: f.quota},
+	}, nil
+}
+
+func (p *program) runSignal(ctx context.Context, flags signalFlags, relays []signal.RelayURL) error {
+	address := flags.address
 	dir, err := p.openState()
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	s, err := newServer(dir, address, rate, p)
+	cfg, err := flags.config(dir, p)
+	if err != nil {
+		return err
+	}
+	cfg.Relays = relays
+	s, err := server.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -65,12 +137,7 @@ func (p *program) runSignal(ctx context.Context, address string, rate uint32) er
 		ctx, fail := context.WithCancelCause(ctx)
 		defer fail(nil)
 		defer background(ctx, fail, func(ctx context.Context) error {
-			err, instead := s.Run(ctx), "choose another address with --listen"
-			if errors.Is(err, syscall.EADDRNOTAVAIL) {
-				instead += " (behind a router, or in a cloud that maps a public address to this machine: " +
-					"--listen :PORT, and write that address into the URL it prints)"
-			}
-			return explainListen(err, instead)
+			return explainPublic(s.Run(ctx))
 		})()
 		select {
 		case <-s.Ready():
@@ -84,16 +151,45 @@ func (p *program) runSignal(ctx context.Context, address string, rate uint32) er
 	})
 }
 
-// newServer returns a signal server whose state is in dir, which relays so many Mbit/s.
-func newServer(dir *state.Dir, address string, rate uint32, p *program) (*server.Server, error) {
-	remembered, err := dir.Server()
+// runRelay is runSignal for a relay with a machine of its own.
+func (p *program) runRelay(ctx context.Context, flags signalFlags) error {
+	dir, err := p.openState()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return server.New(server.Config{
-		Listen: address, State: remembered, Save: dir.SaveServer, Log: p.log(),
-		Relay: relay.Limits{Rate: uint32(uint64(rate) * 1_000_000 / 8 / 1024)},
+	defer dir.Close()
+	cfg, err := flags.config(dir, p)
+	if err != nil {
+		return err
+	}
+	r, err := server.NewRelay(cfg)
+	if err != nil {
+		return err
+	}
+	return runWithControl(ctx, dir, answers{report: func() report { return reportRelay(r, flags.address) }}, func(ctx context.Context) error {
+		ctx, fail := context.WithCancelCause(ctx)
+		defer fail(nil)
+		defer background(ctx, fail, func(ctx context.Context) error { return explainPublic(r.Run(ctx)) })()
+		select {
+		case <-r.Ready():
+			url := r.URL(publicHost(flags.address))
+			p.out.print("ready", url.String())
+			p.hint("On the machine of the signal server run:\n\n    peerway signal --relay %s\n", url)
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
 	})
+}
+
+// explainPublic says what to do when a server cannot listen.
+func explainPublic(err error) error {
+	instead := "choose another address with --listen"
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		instead += " (behind a router, or in a cloud that maps a public address to this machine: " +
+			"--listen :PORT, and write that address into the URL it prints)"
+	}
+	return explainListen(err, instead)
 }
 
 // reportServer describes the signal server s.
@@ -105,7 +201,25 @@ func reportServer(s *server.Server, address string) report {
 		r.Sessions = s.Online()
 	default:
 	}
+	for _, m := range s.Relays() {
+		r.Relays = append(r.Relays, reportLoad(m.Status(time.Now())))
+	}
 	return r
+}
+
+// reportRelay describes the relay r.
+func reportRelay(r *server.Relay, address string) report {
+	report := report{Role: "relay", Peers: []peerReport{}, Tunnels: []tunnelReport{}}
+	select {
+	case <-r.Ready():
+		report.Relays = []relayReport{reportLoad(r.URL(publicHost(address)).Redacted(), r.Load(), true)}
+	default:
+	}
+	return report
+}
+
+func reportLoad(where string, l relay.Load, well bool) relayReport {
+	return relayReport{Where: where, Well: well, Sessions: l.Sessions, Rate: l.Rate, Capacity: l.Capacity}
 }
 
 // publicHost returns the host by which peers can reach a server that listens on

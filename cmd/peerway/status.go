@@ -44,22 +44,31 @@ With --json it prints one object. Fields are only ever added to it.`,
 // A report is what a process says about itself.
 type report struct {
 	Schema  int            `json:"schema"` // 1
-	Role    string         `json:"role"`   // "signal", "peer", "gateway", "peer+gateway" or "demo"
+	Role    string         `json:"role"`   // "signal", "relay", "peer", "gateway", "peer+gateway" or "demo"
 	Name    string         `json:"name"`
 	ID      string         `json:"id"`
 	Signal  signalReport   `json:"signal"`
 	Peers   []peerReport   `json:"peers"`
 	Tunnels []tunnelReport `json:"tunnels"`
 
-	Sessions    int `json:"sessions,omitempty"` // signal: how many peers are logged in
-	PID         int `json:"pid"`
-	Goroutines  int `json:"goroutines"`
-	Descriptors int `json:"descriptors"` // open files and sockets; 0 where that is not known
+	Sessions    int           `json:"sessions,omitempty"` // signal: how many peers are logged in
+	Relays      []relayReport `json:"relays,omitempty"`   // signal: on UDP; relay: itself
+	PID         int           `json:"pid"`
+	Goroutines  int           `json:"goroutines"`
+	Descriptors int           `json:"descriptors"` // open files and sockets; 0 where that is not known
 }
 
 type signalReport struct {
 	URL       string `json:"url"` // without the join secret
 	Connected bool   `json:"connected"`
+}
+
+type relayReport struct {
+	Where    string `json:"where"` // "here", or its URL without the key
+	Well     bool   `json:"well"`  // it answers
+	Sessions uint32 `json:"sessions"`
+	Rate     uint32 `json:"mbit_s"`
+	Capacity uint32 `json:"capacity_mbit_s"`
 }
 
 type peerReport struct {
@@ -93,9 +102,13 @@ func (r report) write(w io.Writer) error {
 	if !r.Signal.Connected {
 		connected = "not connected, trying again"
 	}
-	if r.Role == "signal" {
-		_, err := fmt.Fprintf(w, "signal server (process %d), %s\n", r.PID, r.Signal.URL)
-		return err
+	switch r.Role {
+	case "signal":
+		fmt.Fprintf(w, "signal server (process %d), %s\n", r.PID, r.Signal.URL)
+		return r.writeRelays(w)
+	case "relay":
+		fmt.Fprintf(w, "relay (process %d)\n", r.PID)
+		return r.writeRelays(w)
 	}
 	fmt.Fprintf(w, "%s %s (process %d)\n", r.Role, r.Name, r.PID)
 	fmt.Fprintf(w, "signal server %s, %s\n", r.Signal.URL, connected)
@@ -113,6 +126,22 @@ func (r report) write(w io.Writer) error {
 	for _, u := range r.Tunnels {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f ms\t%d\t%s\t%s\t%v\n", u.Peer, u.Path, cmp.Or(u.Remote, "-"), u.RTT, u.Streams,
 			byteCount(u.BytesIn), byteCount(u.BytesOut), time.Duration(u.Up)*time.Second)
+	}
+	return t.Flush()
+}
+
+// writeRelays writes what the relays on UDP have to do.
+func (r report) writeRelays(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(r.Relays) > 0 {
+		fmt.Fprintln(t, "\nRELAY\tSTATE\tSESSIONS\tMBIT/S\tOF")
+	}
+	for _, u := range r.Relays {
+		state := "well"
+		if !u.Well {
+			state = "does not answer"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\n", u.Where, state, u.Sessions, u.Rate, u.Capacity)
 	}
 	return t.Flush()
 }

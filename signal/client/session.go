@@ -176,8 +176,8 @@ func (s *session) places(g wire.Grants) []relay.Place {
 			Session: g.Session, End: grant.End, Until: grant.Until,
 			Limits: relay.Limits{Rate: grant.Rate, Quota: grant.Quota},
 		}}
-		if grant.Addr != "" {
-			p.Addr, _ = netip.ParseAddrPort(grant.Addr)
+		if grant.Addr != "" || grant.Addr6 != "" {
+			p.Addr = s.nearer(grant.Addr, grant.Addr6)
 		}
 		if usableRelay(p.Addr) && len(grant.Secret) == len(p.Secret) {
 			copy(p.Secret[:], grant.Secret)
@@ -185,6 +185,20 @@ func (s *session) places(g wire.Grants) []relay.Place {
 		}
 	}
 	return places
+}
+
+// nearer returns that of two addresses that is of the same family as the signal server's,
+// to which there is a way; or the other one, if there is just that.
+func (s *session) nearer(ip4, ip6 string) netip.AddrPort {
+	first, second := ip4, ip6
+	if s.server.Addr().Unmap().Is6() {
+		first, second = ip6, ip4
+	}
+	addr, err := netip.ParseAddrPort(first)
+	if err != nil {
+		addr, _ = netip.ParseAddrPort(second)
+	}
+	return addr
 }
 
 // usableRelay reports whether a relay can be at an address.

@@ -30,6 +30,7 @@ type Forwarder struct {
 	bakery [32]byte // makes cookies
 	pairs  map[uint64]*pair
 	swept  time.Time
+	meter  meter
 }
 
 // A pair is the two ends of a session.
@@ -53,6 +54,11 @@ func NewForwarder(key Key) *Forwarder {
 
 // Len returns how many sessions there are.
 func (f *Forwarder) Len() int { return len(f.pairs) }
+
+// Load returns what it has to do. Its capacity is for the caller to say.
+func (f *Forwarder) Load(now time.Time) Load {
+	return Load{Sessions: uint32(len(f.pairs)), Rate: uint32(f.meter.look(now) * 8 / 1e6)}
+}
 
 // Knows reports whether from is an end of the session that a request is about: then it
 // is no stranger.
@@ -127,6 +133,7 @@ func (f *Forwarder) Forward(session uint64, from netip.AddrPort, bytes int, now 
 		return netip.AddrPort{}, false
 	}
 	p.heard = now
+	f.meter.count(bytes, now)
 	return to, true
 }
 

@@ -299,8 +299,8 @@ func TestServe(t *testing.T) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	key := relay.Key{5}
-	server, done := relay.NewServer(key, nil), make(chan error)
-	go func() { done <- server.Serve(ctx, conn) }()
+	server, done := relay.NewServer(key, 100), make(chan error)
+	go func() { done <- server.Serve(ctx, conn, nil) }()
 	dial := func() *net.UDPConn {
 		c, err := net.DialUDP("udp", nil, conn.LocalAddr().(*net.UDPAddr))
 		if err != nil {

@@ -78,12 +78,12 @@ func TestTable(t *testing.T) {
 		from, to signal.PeerID
 		ok       bool
 	}{{7, a, b, true}, {7, b, a, true}, {7, c, signal.PeerID{}, false}, {9, a, signal.PeerID{}, false}} {
-		if to, ok := table.Forward(test.id, test.from, now); to != test.to || ok != test.ok {
+		if to, ok, _ := table.Forward(test.id, test.from, 100, now); to != test.to || ok != test.ok {
 			t.Errorf("Forward(%d, %v) = %v, %v", test.id, test.from, to, ok)
 		}
 	}
 	now = now.Add(relay.IdleAfter - time.Second)
-	table.Forward(7, b, now)
+	table.Forward(7, b, 100, now)
 	table.Sweep(now.Add(2 * time.Second))
 	if table.Len() != 1 {
 		t.Error("a session in use was forgotten")
@@ -91,6 +91,29 @@ func TestTable(t *testing.T) {
 	table.Sweep(now.Add(relay.IdleAfter))
 	if table.Len() != 0 {
 		t.Error("an idle session was not forgotten")
+	}
+}
+
+func TestTableQuota(t *testing.T) {
+	a, b, now := signal.PeerID{1}, signal.PeerID{2}, time.Unix(1000, 0)
+	table := relay.Table{Quota: 10_000}
+	table.Bind(7, a, b, now)
+	table.Bind(8, a, b, now)
+	passed, spent := 0, 0
+	for i := range 30 {
+		_, ok, over := table.Forward(7, []signal.PeerID{a, b}[i%2], 1000, now)
+		if ok {
+			passed++
+		}
+		if over {
+			spent++
+		}
+	}
+	if passed != 10 || spent != 1 {
+		t.Errorf("%d packets of 1000 bytes passed, %d times told, want 10 and 1", passed, spent)
+	}
+	if _, ok, _ := table.Forward(8, a, 1000, now); !ok {
+		t.Error("another session pays for it")
 	}
 }
 
@@ -121,7 +144,7 @@ func TestForwardAllocatesNothing(t *testing.T) {
 	if _, err := table.Bind(1, signal.PeerID{1}, signal.PeerID{2}, now); err != nil {
 		t.Fatal(err)
 	}
-	got := testing.AllocsPerRun(100, func() { table.Forward(1, signal.PeerID{1}, now) })
+	got := testing.AllocsPerRun(100, func() { table.Forward(1, signal.PeerID{1}, 100, now) })
 	if got != 0 {
 		t.Errorf("%v allocations for a packet, want none", got)
 	}
@@ -135,7 +158,7 @@ func BenchmarkForward(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		table.Forward(500, signal.PeerID{1}, now)
+		table.Forward(500, signal.PeerID{1}, 100, now)
 	}
 }
 
@@ -228,7 +251,7 @@ func TestServeSTUN(t *testing.T) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error)
-	go func() { done <- relay.NewServer(relay.Key{}, nil).Serve(ctx, conn) }()
+	go func() { done <- relay.NewServer(relay.Key{}, 0).Serve(ctx, conn, nil) }()
 	client, err := net.DialUDP("udp", nil, conn.LocalAddr().(*net.UDPAddr))
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"peerway/signal/datagram"
@@ -26,24 +27,43 @@ const socketBuffer = 7 << 20
 // socket.
 type Server struct {
 	forwarder *Forwarder // nil: it forwards nothing
-	other     *net.UDPConn
+	capacity  uint32     // Mbit/s
+	load      atomic.Pointer[Load]
+	loadedAt  time.Time
 	sources   sources
 	out       []byte // of answers
 }
 
-// NewServer returns a server for the grants of key. Who asks it to answer from another
-// port is answered from other, which it borrows; nil: such questions are not answered.
-// It acquires nothing.
-func NewServer(key Key, other *net.UDPConn) *Server {
-	return &Server{forwarder: NewForwarder(key), other: other}
+// NewServer returns a server for the grants of key, which says that it may forward
+// capacity Mbit/s; nothing else keeps to that. It acquires nothing.
+func NewServer(key Key, capacity uint32) *Server {
+	return &Server{forwarder: NewForwarder(key), capacity: capacity}
 }
 
-// NewSTUNServer returns a server that forwards nothing. See [NewServer].
-func NewSTUNServer(other *net.UDPConn) *Server { return &Server{other: other} }
+// NewSTUNServer returns a server that forwards nothing. It acquires nothing.
+func NewSTUNServer() *Server { return &Server{} }
 
-// Serve serves conn until ctx is done, and returns its cause. It borrows conn, and
-// leaves its read deadline in the past. It is called once.
-func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
+// Load returns what the server has to do, as of a second ago or of the last packet.
+func (s *Server) Load() Load {
+	if l := s.load.Load(); l != nil {
+		return *l
+	}
+	return Load{Capacity: s.capacity}
+}
+
+// measure takes note of what there is to do.
+func (s *Server) measure(now time.Time) Load {
+	l := s.forwarder.Load(now)
+	l.Capacity = s.capacity
+	s.load.Store(&l)
+	s.loadedAt = now
+	return l
+}
+
+// Serve serves conn until ctx is done, and returns its cause. Who asks to be answered
+// from another port is answered from other; nil: such questions are not answered. It
+// borrows both, and leaves the read deadline of conn in the past. It is called once.
+func (s *Server) Serve(ctx context.Context, conn, other *net.UDPConn) error {
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	conn.SetReadBuffer(socketBuffer) // the kernel may grant less
@@ -69,16 +89,19 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 		failures = 0
 		now := time.Now()
 		for i := range received {
-			s.serve(conn, &received[i], now)
+			s.serve(conn, other, &received[i], now)
 		}
 		if s.forwarder != nil {
 			s.forwarder.Sweep(now)
+			if now.Sub(s.loadedAt) >= time.Second {
+				s.measure(now)
+			}
 		}
 	}
 }
 
 // serve takes what the kernel gave in one piece.
-func (s *Server) serve(conn *net.UDPConn, d *datagram.Datagram, now time.Time) {
+func (s *Server) serve(conn, other *net.UDPConn, d *datagram.Datagram, now time.Time) {
 	for len(d.Data) > 0 {
 		if s.forwarder != nil && IsPacket(d.First()) {
 			s.forward(conn, d, now)
@@ -92,11 +115,15 @@ func (s *Server) serve(conn *net.UDPConn, d *datagram.Datagram, now time.Time) {
 				continue
 			}
 			s.out, ok = s.forwarder.Bind(s.out[:0], packet, d.From, now)
+		case s.forwarder != nil && len(packet) == loadSize && packet[0] == typeAsk:
+			if ok = s.sources.allow(d.From.Addr(), now); ok {
+				s.out, ok = s.forwarder.key.appendLoad(s.out[:0], packet, s.measure(now))
+			}
 		default:
 			s.out, elsewhere, ok = AppendSTUN(s.out[:0], packet, d.From)
 			ok = ok && s.sources.allow(d.From.Addr(), now)
 			if elsewhere {
-				out = s.other
+				out = other
 			}
 		}
 		if ok && out != nil { // an answer that cannot be sent is a lost packet, and clients repeat

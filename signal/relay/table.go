@@ -28,6 +28,10 @@ var (
 // A Table knows which two peers share a relay session. Its methods may be
 // called from any goroutine. The zero value is ready for use.
 type Table struct {
+	// Quota is how many bytes a session may carry in all; 0 is no limit. It is set before
+	// use.
+	Quota uint64
+
 	mu       sync.RWMutex
 	sessions map[uint64]*session
 	bound    map[signal.PeerID]int // how many sessions each peer bound first
@@ -37,7 +41,9 @@ type Table struct {
 // lock of the table.
 type session struct {
 	first, second signal.PeerID
+	relays        []*Member // on UDP, which both use
 	heard         atomic.Int64
+	used          atomic.Uint64 // bytes
 }
 
 // Bind makes from and to the ends of a session, or does nothing but keep it
@@ -73,24 +79,41 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 	return end, nil
 }
 
-// Forward returns the peer that a packet of from in this session goes to. It
-// reports false if from is not an end of such a session.
-func (t *Table) Forward(id uint64, from signal.PeerID, now time.Time) (to signal.PeerID, ok bool) {
+// Assign returns the relays on UDP that both ends of a session are to use: the same as
+// before as long as they are well.
+func (t *Table) Assign(id uint64, fleet *Fleet, now time.Time) []*Member {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.sessions[id]
+	if s == nil {
+		return nil
+	}
+	s.relays = fleet.Pick(now, s.relays)
+	return s.relays
+}
+
+// Forward returns the peer that a packet of from in this session, of so many bytes, goes
+// to. It reports false if from is not an end of such a session, or if its quota is used
+// up: spent is true when it has just been.
+func (t *Table) Forward(id uint64, from signal.PeerID, bytes int, now time.Time) (to signal.PeerID, ok, spent bool) {
 	t.mu.RLock()
 	s := t.sessions[id]
 	t.mu.RUnlock()
 	switch {
 	case s == nil:
-		return signal.PeerID{}, false
+		return signal.PeerID{}, false, false
 	case s.first == from:
 		to = s.second
 	case s.second == from:
 		to = s.first
 	default:
-		return signal.PeerID{}, false
+		return signal.PeerID{}, false, false
+	}
+	if used := s.used.Add(uint64(bytes)); t.Quota > 0 && used > t.Quota {
+		return signal.PeerID{}, false, used-uint64(bytes) <= t.Quota
 	}
 	s.heard.Store(now.UnixNano())
-	return to, true
+	return to, true, false
 }
 
 // Sweep forgets the sessions that have been silent for [IdleAfter].

@@ -138,14 +138,26 @@ func (p *session) bind(f wire.Frame, now time.Time) {
 // grantLife is how long a grant is good for. Binds are repeated more often.
 const grantLife = 10 * time.Minute
 
-// grant lets the peer use the relay on UDP for one end of a session. Frames on the
+// grant lets the peer use relays on UDP for one end of a session. Frames on the
 // websocket are looked at one by one; there, two peers who may not talk any more can go
 // on until their grants have expired.
 func (p *session) grant(id uint64, end uint8, now time.Time) {
-	g := p.server.relayKey.Grant(id, end, now.Add(grantLife), p.server.cfg.Relay)
-	p.send(wire.TypeGrants, 0, wire.Grants{Session: id, Grants: []wire.Grant{{
-		End: g.End, Until: g.Until, Rate: g.Limits.Rate, Quota: g.Limits.Quota, Secret: g.Secret[:],
-	}}})
+	var grants []wire.Grant
+	for _, m := range p.server.table.Assign(id, p.server.fleet, now) {
+		g := m.Grant(id, end, now.Add(grantLife), p.server.cfg.Relay)
+		grant := wire.Grant{End: g.End, Until: g.Until, Rate: g.Limits.Rate, Quota: g.Limits.Quota, Secret: g.Secret[:]}
+		ip4, ip6 := m.Addrs()
+		if ip4.IsValid() {
+			grant.Addr = ip4.String()
+		}
+		if ip6.IsValid() {
+			grant.Addr6 = ip6.String()
+		}
+		grants = append(grants, grant)
+	}
+	if len(grants) > 0 {
+		p.send(wire.TypeGrants, 0, wire.Grants{Session: id, Grants: grants})
+	}
 }
 
 // pairing carries out what concerns a mailbox.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
@@ -22,6 +23,7 @@ import (
 const (
 	defaultListen    = ":7443"
 	defaultHeartbeat = 20 * time.Second
+	defaultCapacity  = 1000 // Mbit/s
 	maxConnections   = 10_000
 	maxHandshakes    = 256
 	maxOfOneAddress  = 64          // handshakes
@@ -38,9 +40,14 @@ type Config struct {
 	Log  *slog.Logger // nil discards
 	// Certificates are public ones, for peers that use a wss:// URL.
 	Certificates []tls.Certificate
-	// Relay limits what two peers may send each other over the relay on UDP. Its rate holds
-	// for what each sends over its websocket too.
+	// Relay limits what two peers may send each other over a relay on UDP. Its rate holds
+	// for what each sends over its websocket too, and its quota for what both do.
 	Relay relay.Limits
+	// Capacity is how many Mbit/s the server's own relay on UDP may forward: it decides who
+	// is sent to which relay. 0 means 1000; a negative one that it forwards nothing.
+	Capacity int
+	// Relays are others, with machines of their own.
+	Relays []signal.RelayURL
 	// Heartbeat is told to peers, in whole seconds; a peer that is silent for
 	// three of them is gone. 0 means 20 s.
 	Heartbeat time.Duration
@@ -57,7 +64,8 @@ type Server struct {
 	codec     wire.Codec
 	hub       *hub
 	table     relay.Table   // of what is relayed on websockets
-	relayKey  relay.Key     // of what is relayed on UDP
+	relay     *relay.Server // on UDP
+	fleet     *relay.Fleet
 	buffers   sync.Pool     // write buffers of websockets
 	chunks    wire.Buffers  // of relay frames
 	unsaved   chan struct{} // holds one token if the state has changed
@@ -76,22 +84,33 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signal server certificate: %w", err)
 	}
-	if cfg.Listen == "" {
-		cfg.Listen = defaultListen
-	}
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = defaultHeartbeat
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	return &Server{
+	cfg = cfg.defaults()
+	s := &Server{
 		cfg: cfg, log: cfg.Log, tls: tlsConfig(own, cfg.Certificates),
 		key: key.Public().(ed25519.PublicKey), secret: cfg.State.Secret,
 		heartbeat: cfg.Heartbeat, codec: wire.NewCodec(), hub: newHub(cfg.State.Peers),
-		relayKey: relay.NewKey(cfg.State.Key),
-		unsaved:  make(chan struct{}, 1), ready: make(chan struct{}),
-	}, nil
+		unsaved: make(chan struct{}, 1), ready: make(chan struct{}),
+	}
+	s.table.Quota = uint64(cfg.Relay.Quota) << 20
+	s.relay = relay.NewSTUNServer()
+	var load func() relay.Load
+	if cfg.Capacity >= 0 {
+		s.relay = relay.NewServer(relay.NewKey(cfg.State.Key), uint32(cfg.Capacity))
+		load = s.relay.Load
+	}
+	s.fleet = relay.NewFleet(relay.NewKey(cfg.State.Key), load, cfg.Relays, cfg.Log)
+	return s, nil
+}
+
+// defaults returns c with the values that zero ones mean.
+func (c Config) defaults() Config {
+	c.Listen = cmp.Or(c.Listen, defaultListen)
+	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
+	c.Capacity = cmp.Or(c.Capacity, defaultCapacity)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
 // Ready is closed when the server accepts peers.
@@ -103,6 +122,9 @@ func (s *Server) Online() int {
 	defer s.hub.mu.RUnlock()
 	return len(s.hub.online)
 }
+
+// Relays describes the relays on UDP that peers are sent to.
+func (s *Server) Relays() []*relay.Member { return s.fleet.Members() }
 
 // Addr returns the address the server listens on. It is valid once it is ready.
 func (s *Server) Addr() netip.AddrPort { return s.addr }
@@ -133,16 +155,17 @@ func (s *Server) Run(ctx context.Context) error {
 	defer udp.Close()
 	defer tcp.Close()
 	defer wire.OnDone(ctx, func() { tcp.Close() })()
-	second := s.listenSecond(ctx, udp)
+	second := listenSecond(ctx, s.cfg.Listen, udp, s.log)
 	if second != nil {
 		defer second.Close()
-		all.Go(func() { relay.NewSTUNServer(udp).Serve(ctx, second) })
+		all.Go(func() { relay.NewSTUNServer().Serve(ctx, second, udp) })
 	}
 	all.Go(func() {
-		if err := relay.NewServer(s.relayKey, second).Serve(ctx, udp); ctx.Err() == nil {
+		if err := s.relay.Serve(ctx, udp, second); ctx.Err() == nil {
 			cancel(err)
 		}
 	})
+	all.Go(func() { s.fleet.Run(ctx) })
 	all.Go(func() { s.sweep(ctx) })
 	all.Go(func() { s.save(ctx) })
 
@@ -256,15 +279,15 @@ func (s *Server) store() {
 
 // listenSecond opens the UDP port after that of first, from which peers learn what kind
 // of NAT they are behind. It returns nil if that is taken: peers then know less.
-func (s *Server) listenSecond(ctx context.Context, first *net.UDPConn) *net.UDPConn {
-	host, _, err := net.SplitHostPort(s.cfg.Listen)
+func listenSecond(ctx context.Context, listen string, first *net.UDPConn, log *slog.Logger) *net.UDPConn {
+	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return nil
 	}
 	port := strconv.Itoa(first.LocalAddr().(*net.UDPAddr).Port + 1)
 	conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", net.JoinHostPort(host, port))
 	if err != nil {
-		s.log.Debug("no second port for STUN", "err", err)
+		log.Debug("no second port for STUN", "err", err)
 		return nil
 	}
 	return conn.(*net.UDPConn)

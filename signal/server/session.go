@@ -219,7 +219,10 @@ func (p *session) relay(frame []byte) {
 	if _, ok := p.relayed.take(float64(len(frame)), perSecond, burst, now); !ok {
 		return
 	}
-	to, ok := p.server.table.Forward(id, p.id, now)
+	to, ok, spent := p.server.table.Forward(id, p.id, len(packet), now)
+	if spent {
+		p.refuse(0, wire.CodeLimit, "a tunnel has used up what this server relays for one: its traffic stops until it has a direct path or ends")
+	}
 	if !ok {
 		return
 	}

@@ -55,8 +55,8 @@ func TestProbeNAT(t *testing.T) {
 	server := first.LocalAddr().(*net.UDPAddr).AddrPort()
 	var serving sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
-	serving.Go(func() { relay.NewSTUNServer(second).Serve(ctx, first) })
-	serving.Go(func() { relay.NewSTUNServer(first).Serve(ctx, second) })
+	serving.Go(func() { relay.NewSTUNServer().Serve(ctx, first, second) })
+	serving.Go(func() { relay.NewSTUNServer().Serve(ctx, second, first) })
 	nat, err := ProbeNAT(t.Context(), server)
 	if err != nil || nat.Mapping != None || nat.Filtering != None || !nat.Hairpin || nat.Mapped != nat.Local || nat.RTT <= 0 {
 		t.Errorf("ProbeNAT() = %+v, %v", nat, err)

@@ -23,9 +23,9 @@ func startRelay(t testing.TB) (netip.AddrPort, relay.Key) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	key := relay.Key{1}
-	server := relay.NewServer(key, nil)
+	server := relay.NewServer(key, 100)
 	var serving sync.WaitGroup
-	serving.Go(func() { server.Serve(ctx, conn) })
+	serving.Go(func() { server.Serve(ctx, conn, nil) })
 	t.Cleanup(func() { cancel(); serving.Wait(); conn.Close() })
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort(), key
 }

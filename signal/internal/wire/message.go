@@ -109,7 +109,8 @@ type Grants struct {
 
 // A Grant is a relay.Grant for the relay at an address.
 type Grant struct {
-	Addr   string `cbor:"0,keyasint,omitempty"` // IP:PORT; empty: UDP at the address of the signal server
+	Addr   string `cbor:"0,keyasint,omitempty"` // IPv4:PORT; neither: UDP at the address of the signal server
+	Addr6  string `cbor:"6,keyasint,omitempty"` // [IPv6]:PORT
 	End    uint8  `cbor:"1,keyasint,omitempty"`
 	Until  uint32 `cbor:"2,keyasint"` // Unix seconds
 	Rate   uint32 `cbor:"3,keyasint,omitempty"`

@@ -1,0 +1,271 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"peerway/signal"
+)
+
+const (
+	// askEvery is how often relays are asked how they are, askFor how long one that
+	// answered is believed to be well, and answerWithin how long an answer is waited for.
+	askEvery     = 5 * time.Second
+	askFor       = 3*askEvery + answerWithin
+	answerWithin = time.Second
+
+	// resolveEvery is how long an address is kept for a name while it answers.
+	resolveEvery = 5 * time.Minute
+
+	// maxPicked is how many relays a session gets.
+	maxPicked = 3
+)
+
+// A Fleet is the relays on UDP that a signal server sends peers to. Its methods may be
+// called from any goroutine.
+type Fleet struct {
+	members []*Member
+	log     *slog.Logger
+}
+
+// A Member is a relay of a fleet.
+type Member struct {
+	url signal.RelayURL // zero: the signal server's own
+	key Key
+	own func() Load // nil: it must be asked
+
+	mu         sync.Mutex
+	ip4, ip6   netip.AddrPort
+	resolvedAt time.Time
+	heardAt    time.Time
+	load       Load
+	away       bool // and that was said
+}
+
+// NewFleet returns the fleet of a signal server whose own relay has this key and this to
+// do; nil: it has none. It acquires nothing. Nil discards what is logged.
+func NewFleet(key Key, own func() Load, relays []signal.RelayURL, log *slog.Logger) *Fleet {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	f := &Fleet{log: log}
+	if own != nil {
+		f.members = append(f.members, &Member{key: key, own: own})
+	}
+	for _, u := range relays {
+		f.members = append(f.members, &Member{url: u, key: Key(u.Key)})
+	}
+	return f
+}
+
+// Run asks the relays how they are, until ctx is done, and returns its cause.
+func (f *Fleet) Run(ctx context.Context) error {
+	var asking sync.WaitGroup
+	for _, m := range f.members {
+		if m.own == nil {
+			asking.Go(func() { f.watch(ctx, m) })
+		}
+	}
+	asking.Wait()
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// watch asks one relay again and again.
+func (f *Fleet) watch(ctx context.Context, m *Member) {
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		load, err := m.ask(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch now := time.Now(); m.told(load, err, now) {
+		case comes:
+			f.log.Info("relay answers", "relay", m.url, "capacity", load.Capacity, "sessions", load.Sessions)
+		case goes:
+			f.log.Warn("relay does not answer: peers are sent to others", "relay", m.url, "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// A turn is what has changed about a relay.
+type turn int
+
+const (
+	nothing turn = iota
+	comes
+	goes
+)
+
+// told takes note of what came of a question.
+func (m *Member) told(load Load, err error, now time.Time) turn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := m.heardAt.IsZero()
+	if err != nil {
+		m.resolvedAt = time.Time{} // it may be elsewhere now
+		if m.away || !first && now.Sub(m.heardAt) < askFor {
+			return nothing
+		}
+		m.away = true
+		return goes
+	}
+	m.load, m.heardAt = load, now
+	if !first && !m.away {
+		return nothing
+	}
+	m.away = false
+	return comes
+}
+
+// ask asks the relay once.
+func (m *Member) ask(ctx context.Context) (Load, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*answerWithin)
+	defer cancel()
+	if err := m.resolve(ctx); err != nil {
+		return Load{}, err
+	}
+	ip4, ip6 := m.Addrs()
+	err := errors.New("the name has no address")
+	for _, addr := range []netip.AddrPort{ip4, ip6} {
+		if !addr.IsValid() {
+			continue
+		}
+		var load Load
+		if load, err = m.askAt(ctx, addr); err == nil {
+			return load, nil
+		}
+	}
+	return Load{}, err
+}
+
+func (m *Member) askAt(ctx context.Context, addr netip.AddrPort) (Load, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		return Load{}, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	conn.SetReadDeadline(time.Now().Add(answerWithin))
+	var nonce [8]byte
+	rand.Read(nonce[:]) // never fails since Go 1.24
+	if _, err := conn.Write(m.key.AppendAsk(nil, nonce)); err != nil {
+		return Load{}, err
+	}
+	answer := make([]byte, 2*loadSize)
+	for {
+		n, err := conn.Read(answer)
+		if err != nil {
+			return Load{}, err
+		}
+		if load, ok := m.key.ParseLoad(answer[:n], nonce); ok {
+			return load, nil
+		}
+	}
+}
+
+// resolve finds out the addresses of the relay.
+func (m *Member) resolve(ctx context.Context) error {
+	m.mu.Lock()
+	known := time.Since(m.resolvedAt) < resolveEvery
+	m.mu.Unlock()
+	if known {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(m.url.Addr)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ip4, m.ip6, m.resolvedAt = netip.AddrPort{}, netip.AddrPort{}, time.Now()
+	for _, ip := range ips {
+		addr := netip.AddrPortFrom(ip.Unmap(), uint16(number))
+		switch {
+		case addr.Addr().Is4() && !m.ip4.IsValid():
+			m.ip4 = addr
+		case addr.Addr().Is6() && !m.ip6.IsValid():
+			m.ip6 = addr
+		}
+	}
+	return nil
+}
+
+// Addrs returns where peers reach the relay; what is invalid is not there. Both are for
+// a signal server's own relay, which is where the signal server is.
+func (m *Member) Addrs() (ip4, ip6 netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ip4, m.ip6
+}
+
+// Grant lets one end of a session use the relay. See [Key.Grant].
+func (m *Member) Grant(session uint64, end uint8, until time.Time, limits Limits) Grant {
+	return m.key.Grant(session, end, until, limits)
+}
+
+// Status returns where the relay is, without its key, what it has to do, and whether it
+// answers.
+func (m *Member) Status(now time.Time) (where string, load Load, well bool) {
+	if m.own != nil {
+		return "here", m.own(), true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.url.Redacted(), m.load, !m.heardAt.IsZero() && now.Sub(m.heardAt) < askFor
+}
+
+// Members returns the relays.
+func (f *Fleet) Members() []*Member { return f.members }
+
+// Pick returns relays for a session that has had some: those that are well, and the ones
+// with the most to spare in the place of others.
+func (f *Fleet) Pick(now time.Time, had []*Member) []*Member {
+	type candidate struct {
+		*Member
+		free int64
+	}
+	var picked []*Member
+	var others []candidate
+	for _, m := range f.members {
+		_, load, well := m.Status(now)
+		switch {
+		case !well:
+		case slices.Contains(had, m):
+			picked = append(picked, m)
+		default:
+			others = append(others, candidate{m, load.Free()})
+		}
+	}
+	slices.SortStableFunc(picked, func(a, b *Member) int { return cmp.Compare(slices.Index(had, a), slices.Index(had, b)) })
+	slices.SortStableFunc(others, func(a, b candidate) int { return cmp.Compare(b.free, a.free) })
+	for _, c := range others {
+		if len(picked) < maxPicked {
+			picked = append(picked, c.Member)
+		}
+	}
+	return picked
+}
