@@ -135,6 +135,7 @@ type status struct {
 	Signal  signalStatus   `json:"signal"`
 	Peers   []peerStatus   `json:"peers"`
 	Tunnels []tunnelStatus `json:"tunnels"`
+	Relays  []relayStatus  `json:"relays"`
 	// Goroutines is nil if the role does not tell.
 	Goroutines *int `json:"goroutines"`
 }
@@ -142,6 +143,11 @@ type status struct {
 type signalStatus struct {
 	URL       string `json:"url"`
 	Connected bool   `json:"connected"`
+}
+
+type relayStatus struct {
+	Where string `json:"where"`
+	Well  bool   `json:"well"`
 }
 
 type peerStatus struct {

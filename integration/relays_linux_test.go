@@ -1,0 +1,83 @@
+package integration_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"peerway/integration/natlab"
+)
+
+// A farRelay is a relay on a machine of its own, some way off.
+type farRelay struct {
+	*role
+	addr netip.AddrPort
+	url  string
+}
+
+func startRelay(t *testing.T, lab *natlab.Lab, delay time.Duration) farRelay {
+	t.Helper()
+	site := lab.Site(natlab.SiteConfig{Kind: natlab.FullCone, Link: &natlab.Link{Rate: 200e6, Delay: delay, Queue: 1 << 20}})
+	r := startRole(t, site.LAN, t.TempDir(), "signal", "--relay-only")
+	_, key, _ := strings.Cut(strings.TrimPrefix(r.says("ready"), "relay://"), "/")
+	addr := netip.AddrPortFrom(site.Public(), 7443)
+	return farRelay{r, addr, "relay://" + addr.String() + "/" + key}
+}
+
+// TestRelays: of several relays the one that is nearest to both peers is used. When that
+// is killed in the middle of a download and a stream another one carries on, and when the
+// signal server is killed too, that still does.
+func TestRelays(t *testing.T) {
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	lab := natlab.New(t)
+	far, near := startRelay(t, lab, 30*time.Millisecond), startRelay(t, lab, 5*time.Millisecond)
+	server := startRole(t, lab.Signal, t.TempDir(), "signal", "--listen", lab.Signal.Addr().String()+":7443",
+		"--relay-capacity", "0", "--relay", far.url, "--relay", near.url)
+	signalURL := server.says("ready")
+	eventually(t, patience, "both relays answer", func() (string, bool) {
+		relays := server.status().Relays
+		return "", len(relays) == 2 && relays[0].Well && relays[1].Well
+	})
+	home, away := newHome(t, lab, natlab.SiteConfig{Kind: natlab.Symmetric}), lab.Site(natlab.SiteConfig{Kind: natlab.Symmetric})
+	_, code := home.expose(t, signalURL, "home")
+	gateway := connect(t, away.LAN, code)
+	viewer := watch(t, away.LAN, gateway.url("home", "cam"), "tcp")
+	viewer.waitFrames(30)
+	uses := func(want netip.AddrPort) func() (string, bool) {
+		return func() (string, bool) {
+			tunnels := gateway.status().Tunnels
+			if len(tunnels) != 1 {
+				return "", false
+			}
+			got := tunnels[0].Path + " " + tunnels[0].Remote
+			return got, got == "relay-udp "+want.String()
+		}
+	}
+	eventually(t, patience, "the near relay is used", uses(near.addr))
+
+	for _, test := range []struct {
+		name string
+		kill *role
+	}{{"the relay in use", near.role}, {"the signal server", server}} {
+		t.Run(test.name, func(t *testing.T) {
+			begun, killed := time.Now(), false
+			d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/large", func(bytes int64) {
+				if !killed && bytes > largeSize/3 {
+					killed = true
+					test.kill.kill()
+				}
+			})
+			if d.err != nil || d.hash != home.hash || !killed {
+				t.Errorf("the download ended after %d bytes with hash %s (want %s): %v", d.bytes, d.hash, home.hash, d.err)
+			}
+			viewer.waitFrames(30)
+			_, stall := viewer.out.countSince(begun, isFrame)
+			t.Logf("the download stalled for %v, the stream for %v", d.stall.Round(time.Millisecond), stall.Round(time.Millisecond))
+			if d.stall > 2*longestStall || stall > 2*longestStall {
+				t.Errorf("stalls of %v and %v", d.stall, stall)
+			}
+			eventually(t, patience, "the far relay is used", uses(far.addr))
+		})
+	}
+}
