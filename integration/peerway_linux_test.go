@@ -145,6 +145,14 @@ type signalStatus struct {
 	Connected bool   `json:"connected"`
 }
 
+type pathStatus struct {
+	Path    string  `json:"path"`
+	Remote  string  `json:"remote"`
+	InUse   bool    `json:"in_use"`
+	RTT     float64 `json:"rtt_ms"`
+	BytesIn int64   `json:"bytes_in_s"`
+}
+
 type relayStatus struct {
 	Where string `json:"where"`
 	Well  bool   `json:"well"`
@@ -167,6 +175,8 @@ type tunnelStatus struct {
 	BytesOut int64   `json:"bytes_out"`
 	Idle     float64 `json:"idle_s"`
 	Up       float64 `json:"up_s"`
+
+	Paths []pathStatus `json:"paths"`
 }
 
 // status asks the role what it does.

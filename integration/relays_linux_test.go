@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -55,6 +56,19 @@ func TestRelays(t *testing.T) {
 		}
 	}
 	eventually(t, patience, "the near relay is used", uses(near.addr))
+
+	eventually(t, patience, "both relays are measured", func() (string, bool) {
+		paths := gateway.status().Tunnels[0].Paths
+		if len(paths) != 3 { // and the websocket
+			return fmt.Sprint(paths), false
+		}
+		a, b := paths[0], paths[1]
+		if a.Remote != far.addr.String() {
+			a, b = b, a
+		}
+		// Packets pass the line of a relay four times in a round trip.
+		return fmt.Sprint(paths), b.InUse && b.BytesIn > 0 && b.RTT > 20 && a.RTT > 120 && b.RTT < a.RTT/2
+	})
 
 	for _, test := range []struct {
 		name string

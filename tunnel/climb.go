@@ -16,11 +16,12 @@ import (
 // A climber introduces the two peers and looks for a direct path, for as long as
 // the session lives. All of it belongs to the goroutine of climb, but for send.
 type climber struct {
-	s     *session
-	paths *path.Paths
-	relay relaying
-	ctx   context.Context // of this one climb
-	out   chan message    // to be sealed and sent through the signal server
+	s      *session
+	paths  *path.Paths
+	relay  relaying
+	survey survey
+	ctx    context.Context // of this one climb
+	out    chan message    // to be sealed and sent through the signal server
 
 	number  uint32           // of the newest attempt
 	asked   pace             // attempts that the peer has asked for
@@ -69,6 +70,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			stats := s.route.Stats()
 			c.apply(c.paths.Tick(now, c.observe(now, stats)))
 			c.keepRelays(now)
+			c.look(now, stats)
 			c.listen(now, stats)
 			c.gather()
 		case event, ok := <-events(c.trying):

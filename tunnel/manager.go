@@ -430,4 +430,5 @@ type Info struct {
 	BytesIn, BytesOut int64         // of QUIC packets
 	Idle              time.Duration // since the last stream ended; 0 while there is one
 	Up                time.Duration
+	Paths             []PathInfo // that there are now, the best kind first; empty before the first second
 }

@@ -162,7 +162,7 @@ func (c *climber) keep(m *mooring, now time.Time) {
 	m.quality.Answered(at, rtt)
 	switch {
 	case m.up:
-		if c.measures() && m.quality.Ask(now) {
+		if c.busy() && c.s.whereNow().Name != path.Direct && m.quality.Ask(now) {
 			c.s.route.Ping(m.addr, true, false)
 		}
 	case at.After(m.boundAt):
@@ -171,16 +171,6 @@ func (c *climber) keep(m *mooring, now time.Time) {
 		c.s.route.Ping(m.addr, true, false)
 		m.askAt = now.Add(min(firstAsk<<min(m.asked, 8), lastAsk))
 		m.asked++
-	}
-}
-
-// measures reports whether it matters how good relays are.
-func (c *climber) measures() bool {
-	select {
-	case <-c.s.ready:
-		return c.s.whereNow().Name != path.Direct && c.s.lanes.Live() > 0
-	default:
-		return false
 	}
 }
 

@@ -59,6 +59,7 @@ type session struct {
 	hints   hints       // for the congestion controller
 
 	route *pathsock.Peer // opened by register, closed by run
+	paths atomic.Pointer[[]PathInfo]
 
 	// Set before ready is closed.
 	conn    *quic.Conn
@@ -418,6 +419,9 @@ func (s *session) info(now time.Time) Info {
 		BytesIn:  int64(stats.BytesReceived),
 		BytesOut: int64(stats.BytesSent),
 		Up:       now.Sub(s.started),
+	}
+	if paths := s.paths.Load(); paths != nil {
+		info.Paths = *paths
 	}
 	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
 		info.Idle = now.Sub(s.idle.emptySince)

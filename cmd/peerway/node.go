@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -230,7 +231,25 @@ func (n *node) report() report {
 		if t.Remote.IsValid() {
 			u.Remote = t.Remote.String()
 		}
+		for _, p := range t.Paths {
+			u.Paths = append(u.Paths, reportPath(p))
+		}
 		r.Tunnels = append(r.Tunnels, u)
+	}
+	return r
+}
+
+func reportPath(p tunnel.PathInfo) pathReport {
+	r := pathReport{
+		Path: p.Path, InUse: p.InUse, RTT: milliseconds(p.RTT), Loss: math.Round(1000*p.Loss) / 1000,
+		BytesIn: int64(p.BytesIn), BytesOut: int64(p.BytesOut),
+	}
+	if p.Remote.IsValid() {
+		r.Remote = p.Remote.String()
+	}
+	if !p.Heard.IsZero() {
+		heard := time.Since(p.Heard).Milliseconds()
+		r.Heard = &heard
 	}
 	return r
 }

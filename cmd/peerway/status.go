@@ -88,6 +88,20 @@ type tunnelReport struct {
 	BytesOut int64   `json:"bytes_out"`
 	Idle     int64   `json:"idle_s"`
 	Up       int64   `json:"up_s"`
+
+	Paths []pathReport `json:"paths,omitempty"` // that there are; the best kind first
+}
+
+// A pathReport is how good a path is, as of the last second in which there was a stream.
+type pathReport struct {
+	Path     string  `json:"path"`
+	Remote   string  `json:"remote"`
+	InUse    bool    `json:"in_use"`
+	RTT      float64 `json:"rtt_ms"`     // 0: not known
+	Loss     float64 `json:"loss"`       // 0 to 1
+	BytesIn  int64   `json:"bytes_in_s"` // in a second, of the path in use
+	BytesOut int64   `json:"bytes_out_s"`
+	Heard    *int64  `json:"heard_ms,omitempty"` // ago; missing: never
 }
 
 // askStatus asks the process that uses the state folder at path.
@@ -121,13 +135,23 @@ func (r report) write(w io.Writer) error {
 	}
 	t.Flush()
 	if len(r.Tunnels) > 0 {
-		fmt.Fprintln(t, "\nTUNNEL\tPATH\tREMOTE\tRTT\tSTREAMS\tIN\tOUT\tUP")
+		fmt.Fprintln(t, "\nTUNNEL\tPATH\tREMOTE\tRTT\tLOSS\tSTREAMS\tIN\tOUT\tUP")
 	}
 	for _, u := range r.Tunnels {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f ms\t%d\t%s\t%s\t%v\n", u.Peer, u.Path, cmp.Or(u.Remote, "-"), u.RTT, u.Streams,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f ms\t%s\t%d\t%s\t%s\t%v\n", u.Peer, u.Path, cmp.Or(u.Remote, "-"), u.RTT, u.loss(), u.Streams,
 			byteCount(u.BytesIn), byteCount(u.BytesOut), time.Duration(u.Up)*time.Second)
 	}
 	return t.Flush()
+}
+
+// loss returns that of the path in use.
+func (u tunnelReport) loss() string {
+	for _, p := range u.Paths {
+		if p.InUse && p.RTT > 0 {
+			return fmt.Sprintf("%.0f %%", 100*p.Loss)
+		}
+	}
+	return "-"
 }
 
 // writeRelays writes what the relays on UDP have to do.

@@ -30,6 +30,10 @@ func exampleReport() report {
 		Tunnels: []tunnelReport{{
 			Peer: "home", Path: "direct", Remote: "203.0.113.2:38428", RTT: 12.5, Streams: 3,
 			BytesIn: 1048576, BytesOut: 2048, Idle: 0, Up: 42,
+			Paths: []pathReport{
+				{Path: "direct", Remote: "203.0.113.2:38428", InUse: true, RTT: 12.1, Loss: 0.012, BytesIn: 250000, BytesOut: 500, Heard: new(int64)},
+				{Path: "relay-ws", Remote: "203.0.113.10:7443"},
+			},
 		}},
 		PID: 77, Goroutines: 30, Descriptors: 12,
 	}
@@ -46,6 +50,19 @@ func TestStatusIsAsPromised(t *testing.T) {
 	}
 	if err := exampleReport().write(&asText); err != nil {
 		t.Fatal(err)
+	}
+	asText.WriteString("\n")
+	relays := []relayReport{
+		{Where: "here", Well: true, Sessions: 2, Rate: 17, Capacity: 1000},
+		{Where: "relay://relay.example:7443", Capacity: 500},
+	}
+	for _, r := range []report{
+		{Role: "signal", PID: 78, Signal: signalReport{URL: "peerway://203.0.113.10:7443/…"}, Relays: relays},
+		{Role: "relay", PID: 79, Relays: relays[:1]},
+	} {
+		if err := r.write(&asText); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, got := range map[string]string{"status.json": asJSON.String(), "status.txt": asText.String()} {
 		want, err := os.ReadFile(filepath.Join("testdata", name))
