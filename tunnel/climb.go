@@ -23,7 +23,8 @@ type climber struct {
 	ctx    context.Context // of this one climb
 	out    chan message    // to be sealed and sent through the signal server
 
-	number  uint32           // of the newest attempt
+	number  uint32 // of the newest attempt
+	begunAt time.Time
 	asked   pace             // attempts that the peer has asked for
 	sources []netip.AddrPort // that count as the peer's, the newest last
 	trying  *punch.Attempt   // not yet selected; nil if there is none
@@ -112,6 +113,7 @@ func events(a *punch.Attempt) <-chan punch.Event {
 
 // begin starts an attempt and tells the peer of it with a message of kind k.
 func (c *climber) begin(k kind) {
+	c.begunAt = time.Now()
 	d := c.attempt(c.s.role == dialing)
 	c.tell(message{Kind: k, Attempt: c.number, Punch: &d, Instance: c.s.m.cfg.Instance})
 	c.query()
@@ -199,7 +201,10 @@ func (c *climber) hear(msg message) {
 			}
 		}
 	case punchWish:
-		if c.s.role == dialing && c.trying == nil && c.asked.allow(time.Now()) {
+		// The peer may have moved: what it said before is of no use. But both may just have
+		// come to want the same.
+		recent := c.trying != nil && time.Since(c.begunAt) < attemptEvery
+		if c.s.role == dialing && !recent && c.asked.allow(time.Now()) {
 			c.number++
 			c.begin(punchOffer)
 		}
