@@ -107,8 +107,8 @@ func (s *Server) serve(conn, other *net.UDPConn, d *datagram.Datagram, now time.
 			s.forward(conn, d, now)
 			continue
 		}
-		packet, out := d.Cut(), conn
-		var ok, elsewhere bool
+		packet, ok := d.Cut(), false
+		answer := Delivery{To: d.From}
 		switch {
 		case s.forwarder != nil && len(packet) > 0 && packet[0] == typeBind:
 			if !s.forwarder.Knows(packet, d.From) && !s.sources.allow(d.From.Addr(), now) {
@@ -120,14 +120,15 @@ func (s *Server) serve(conn, other *net.UDPConn, d *datagram.Datagram, now time.
 				s.out, ok = s.forwarder.key.appendLoad(s.out[:0], packet, s.measure(now))
 			}
 		default:
-			s.out, elsewhere, ok = AppendSTUN(s.out[:0], packet, d.From)
+			s.out, answer, ok = AppendSTUN(s.out[:0], packet, d.From)
 			ok = ok && s.sources.allow(d.From.Addr(), now)
-			if elsewhere {
-				out = other
-			}
+		}
+		out := conn
+		if answer.Elsewhere {
+			out = other
 		}
 		if ok && out != nil { // an answer that cannot be sent is a lost packet, and clients repeat
-			out.WriteToUDPAddrPort(s.out, d.From)
+			out.WriteToUDPAddrPort(s.out, answer.To)
 		}
 	}
 }

@@ -15,6 +15,7 @@ const (
 	stunError      = 0x0111
 	attrMapped     = 0x0020 // XOR-MAPPED-ADDRESS
 	attrChange     = 0x0003 // CHANGE-REQUEST (RFC 5780 section 7.2)
+	attrReturn     = 0x0027 // RESPONSE-PORT (RFC 5780 section 7.5)
 	attrErrorCode  = 0x0009
 	attrUnknown    = 0x000A
 	attrRequired   = 0x8000 // attributes below must be understood (section 14)
@@ -25,46 +26,64 @@ const (
 
 // AppendSTUN appends the answer to one packet from that address to dst. It
 // reports false for what deserves no answer: anything but a well-formed Binding
-// request. An answer exceeds its request by 24 bytes at most. elsewhere is whether the
-// sender wants the answer from another port.
-func AppendSTUN(dst, packet []byte, from netip.AddrPort) (answer []byte, elsewhere, ok bool) {
+// request. An answer exceeds its request by 24 bytes at most. d says how it is to be sent.
+func AppendSTUN(dst, packet []byte, from netip.AddrPort) (answer []byte, d Delivery, ok bool) {
 	if len(packet) < stunHeader || len(packet) > maxStunPacket ||
 		binary.BigEndian.Uint16(packet) != stunRequest ||
 		binary.BigEndian.Uint32(packet[4:]) != stunCookie ||
 		int(binary.BigEndian.Uint16(packet[2:])) != len(packet)-stunHeader {
-		return dst, false, false
+		return dst, Delivery{}, false
 	}
-	unknown, change, ok := attributes(packet[stunHeader:])
+	d = Delivery{To: from}
+	wishes, ok := attributes(packet[stunHeader:])
 	if !ok {
-		return dst, false, false
+		return dst, d, false
 	}
-	if len(unknown) > 0 {
-		return appendUnknown(dst, packet, unknown), false, true
+	if len(wishes.unknown) > 0 {
+		return appendUnknown(dst, packet, wishes.unknown), d, true
 	}
-	return appendMapped(dst, packet, from), change == changePort, change == 0 || change == changePort
+	d.Elsewhere = wishes.change == changePort
+	if wishes.port != 0 {
+		d.To = netip.AddrPortFrom(from.Addr(), wishes.port)
+	}
+	return appendMapped(dst, packet, from), d, wishes.change == 0 || wishes.change == changePort
 }
 
-// attributes walks the attributes and returns the types of those that a server must
-// understand to answer, and this one does not, and what the sender wants changed. It
-// reports false if they are malformed.
-func attributes(b []byte) (unknown []uint16, change byte, ok bool) {
+// A Delivery is how an answer is sent.
+type Delivery struct {
+	To        netip.AddrPort // the address is always that of who asked
+	Elsewhere bool           // from another port than the one that was asked
+}
+
+// wishes are what the attributes of a request ask for.
+type wishes struct {
+	unknown []uint16 // types that a server must understand to answer, and this one does not
+	change  byte     // what is to be changed
+	port    uint16   // to which the answer goes; 0: where the request came from
+}
+
+// attributes walks the attributes. It reports false if they are malformed.
+func attributes(b []byte) (w wishes, ok bool) {
 	for len(b) > 0 {
 		if len(b) < 4 {
-			return nil, 0, false
+			return w, false
 		}
 		kind := binary.BigEndian.Uint16(b)
 		size := (int(binary.BigEndian.Uint16(b[2:])) + 3) &^ 3
 		if size > len(b)-4 {
-			return nil, 0, false
+			return w, false
 		}
-		if kind == attrChange && size == 4 {
-			change = b[7]
-		} else if kind < attrRequired && len(unknown) < maxUnknownAttr {
-			unknown = append(unknown, kind)
+		switch {
+		case kind == attrChange && size == 4:
+			w.change = b[7]
+		case kind == attrReturn && size == 4:
+			w.port = binary.BigEndian.Uint16(b[4:])
+		case kind < attrRequired && len(w.unknown) < maxUnknownAttr:
+			w.unknown = append(w.unknown, kind)
 		}
 		b = b[4+size:]
 	}
-	return unknown, change, true
+	return w, true
 }
 
 func appendMapped(dst, request []byte, from netip.AddrPort) []byte {

@@ -45,13 +45,32 @@ func (p *Puncher) Mapped(ctx context.Context, server netip.AddrPort) (netip.Addr
 	if ok && now.Sub(known.at) < mappingLife {
 		return known.addr, nil
 	}
-	addr, err := p.ask(ctx, server)
+	addr, err := p.ask(ctx, server, server)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("punch: stun server %s: %w", server, err)
 	}
 	p.remember(server, mapping{addr, time.Now()})
 	return addr, nil
 }
+
+// CallBack has a STUN server send to a port of the address at which it sees this host, from
+// another port than the one that was asked (RFC 5780 sections 7.2 and 7.5): only through
+// a port that is open to everybody it arrives at the shared socket. It returns that
+// address and port. The server must have a second port, the next one. ctx bounds the
+// wait, which is 3.1 s at most.
+func (p *Puncher) CallBack(ctx context.Context, server netip.AddrPort, port uint16) (netip.AddrPort, error) {
+	server = unmap(server)
+	from := netip.AddrPortFrom(server.Addr(), server.Port()+1)
+	seen, err := p.ask(ctx, server, from,
+		stun.RawAttribute{Type: stun.AttrChangeRequest, Value: []byte{0, 0, 0, 2}},
+		stun.RawAttribute{Type: attrResponsePort, Value: []byte{byte(port >> 8), byte(port), 0, 0}})
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("punch: call back of stun server %s: %w", server, err)
+	}
+	return netip.AddrPortFrom(seen.Addr(), port), nil
+}
+
+const attrResponsePort stun.AttrType = 0x0027
 
 // Forget makes the next Mapped ask again: call it when the network changed.
 func (p *Puncher) Forget() {
@@ -76,15 +95,15 @@ func (p *Puncher) remember(server netip.AddrPort, m mapping) {
 	p.mapped[server] = m
 }
 
-// ask runs one STUN transaction with retransmission.
-func (p *Puncher) ask(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
-	request, err := stun.Build(stun.TransactionID, stun.BindingRequest)
+// ask runs one STUN transaction with retransmission, which is answered from an address.
+func (p *Puncher) ask(ctx context.Context, server, from netip.AddrPort, attributes ...stun.Setter) (netip.AddrPort, error) {
+	request, err := stun.Build(append([]stun.Setter{stun.TransactionID, stun.BindingRequest}, attributes...)...)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
 	answer := make(chan message, 1) // one: the exchange is removed before the answer is sent
 	p.mu.Lock()
-	p.exchange[request.TransactionID] = exchange{to: server, sentAt: time.Now(), answer: answer}
+	p.exchange[request.TransactionID] = exchange{to: from, sentAt: time.Now(), answer: answer}
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
