@@ -1,11 +1,12 @@
 // Package natlab builds a small internet for tests out of network namespaces:
-// a public network 203.0.113.0/24 with a host for the signal server, and sites,
-// each a box that translates addresses in one of four ways with hosts behind
-// it. Programs run inside as they are; the kernel does the translating.
+// a public network 203.0.113.0/24 and 2001:db8::/64 with a host for the signal
+// server, and sites, each a box with hosts behind it, which translates IPv4 in
+// one of four ways, or is the firewall of an IPv6 network, or both. Programs run
+// inside as they are; the kernel does the translating.
 //
 //	lab := natlab.New(t) // skips the test when not root
 //	home := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
-//	cmd := home.LAN.Command(ctx, "curl", "http://203.0.113.10/")
+//	cmd := home.LAN.Command(ctx, "curl", "http://203.0.113.10/") // or http://signal.test/
 //
 // A site may be joined to the public network by a [Wire], which delays, loses,
 // reorders and limits what passes, each direction by itself and every frame by
@@ -19,7 +20,7 @@
 //
 // # Ownership
 //
-// A [Lab] owns its namespaces, its wires and every process inside. All of it is
+// A [Lab] owns its namespaces, what they see of /etc, its wires and every process inside. All of it is
 // gone when the test has ended, also after a failure. What a killed run left
 // behind is removed by the next [New], on any lab's behalf: names carry the id
 // of the process that made them. While a wire exists, GOMAXPROCS is higher by

@@ -28,18 +28,27 @@ type course struct {
 	sent     int
 }
 
-const coursePacket = 1000 // bytes of payload; 42 more on the wire
+const coursePacket = 1240 // bytes of payload; 42 more on the wire, or 62 in IPv6
 
 func newCourse(t *testing.T, link *natlab.Link) *course {
+	return newCourseIn(t, natlab.IPv4, link)
+}
+
+// newCourseIn is newCourse for a protocol.
+func newCourseIn(t *testing.T, stack natlab.Stack, link *natlab.Link) *course {
 	lab := natlab.New(t)
 	quiet := func() error { // nothing is to be counted but what the test sends
 		return os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
 	}
-	if err := lab.Signal.Do(quiet); err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
+	from := listen6
+	if stack == natlab.IPv4 {
+		from = listen
+		if err := lab.Signal.Do(quiet); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
 	}
-	site := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Link: link})
-	c := &course{t: t, site: site, Wire: site.Wire(), within: arrives, from: listen(t, lab.Signal, 1000), to: listen(t, site.LAN, 0)}
+	site := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Stack: stack, Link: link})
+	c := &course{t: t, site: site, Wire: site.Wire(), within: arrives, from: from(t, lab.Signal, 1000), to: listen(t, site.LAN, 0)}
 	c.mapped = c.to.mapped(c.from)
 	c.from.send("found", c.mapped) // the neighbours know one another from now on
 	if !c.to.receive("found", arrives).IsValid() {
@@ -115,21 +124,21 @@ func TestWireFrames(t *testing.T) {
 
 	c.Set(natlab.Link{Loss: 0.5})
 	before = down
-	c.send(60)
-	down = c.settle(before.Frames + before.Lost + 60)
+	c.send(50)
+	down = c.settle(before.Frames + before.Lost + 50)
 	lost := int(down.Lost - before.Lost)
-	if lost < 10 || lost > 50 {
-		t.Errorf("%d of 60 packets lost, want about half", lost)
+	if lost < 8 || lost > 42 {
+		t.Errorf("%d of 50 packets lost, want about half", lost)
 	}
-	if got := c.receive(60 - lost); len(got) != 60-lost || !slices.IsSorted(got) {
-		t.Errorf("received %v, want %d", got, 60-lost)
+	if got := c.receive(50 - lost); len(got) != 50-lost || !slices.IsSorted(got) {
+		t.Errorf("received %v, want %d", got, 50-lost)
 	}
 
 	// One packet is being sent, five wait, no more have room.
 	c.Set(natlab.Link{Rate: 2e6, Queue: 5 * (coursePacket + 42)})
 	before = down
 	c.send(20)
-	if got, want := c.receive(6), []int{100, 101, 102, 103, 104, 105}; !slices.Equal(got, want) {
+	if got, want := c.receive(6), []int{90, 91, 92, 93, 94, 95}; !slices.Equal(got, want) {
 		t.Errorf("received %v, want %v", got, want)
 	}
 	down = c.settle(before.Frames + before.Lost + 20)
@@ -157,16 +166,23 @@ func TestWireKeepsOrder(t *testing.T) {
 }
 
 func TestWireReorders(t *testing.T) {
-	c := newCourse(t, &natlab.Link{})
-	c.Set(natlab.Link{Rate: 20e6, Reorder: 0.3})
-	c.send(60)
-	got := c.receive(60)
-	if slices.IsSorted(got) {
-		t.Errorf("received in order: %v", got)
-	}
-	slices.Sort(got)
-	if len(slices.Compact(got)) != 60 {
-		t.Errorf("received %d different packets, want 60", len(got))
+	for _, stack := range []natlab.Stack{natlab.IPv4, natlab.IPv6} {
+		t.Run(stack.String(), func(t *testing.T) {
+			c := newCourseIn(t, stack, &natlab.Link{})
+			c.Set(natlab.Link{Rate: 20e6, Reorder: 0.3})
+			c.send(40)
+			got := c.receive(40)
+			if slices.IsSorted(got) {
+				t.Errorf("received in order: %v", got)
+			}
+			slices.Sort(got)
+			if len(slices.Compact(got)) != 40 {
+				t.Errorf("received %d different packets, want 40", len(got))
+			}
+			if failed := c.Down().Failed; failed > 0 {
+				t.Errorf("the wire lost %d frames by itself", failed)
+			}
+		})
 	}
 }
 

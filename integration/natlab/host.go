@@ -18,15 +18,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Host is a machine of the lab: a network namespace with one address.
+// A Host is a machine of the lab: a network namespace with one address of each
+// protocol that it has.
 type Host struct {
-	lab       *Lab
-	namespace string
-	addr      netip.Addr
+	lab         *Lab
+	namespace   string
+	addr, addr6 netip.Addr // not valid: it has none
+	site        *Site      // that it is in; nil: the public network
+	number      int        // in its site
 }
 
-// Addr returns the address of the host in its own network.
-func (h *Host) Addr() netip.Addr { return h.addr }
+// Addr returns the address of the host in its own network: of IPv4, if it has that.
+func (h *Host) Addr() netip.Addr {
+	if h.addr.IsValid() {
+		return h.addr
+	}
+	return h.addr6
+}
+
+// Addr6 returns the IPv6 address of the host, or the zero Addr.
+func (h *Host) Addr6() netip.Addr { return h.addr6 }
+
+// lines6 returns the lines of ip(8) that give a host behind a box its address of IPv6.
+func (h *Host) lines6() []string {
+	return []string{
+		fmt.Sprintf("addr replace %v/%d dev eth0 nodad", h.addr6, bits6),
+		fmt.Sprintf("route replace %s via %s dev eth0", always, boxInside),
+	}
+}
 
 // Namespace returns the name under which ip(8) knows the host.
 func (h *Host) Namespace() string { return h.namespace }
@@ -42,7 +61,8 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 }
 
 // Flap takes the host's device down for a while and up again, as when a cable is pulled:
-// its default route goes with it, and comes back as from a network manager.
+// its default routes and its IPv6 address go with it, and come back as from a network
+// manager.
 func (h *Host) Flap(away time.Duration) {
 	h.lab.t.Helper()
 	out, err := exec.Command("ip", "-n", h.namespace, "route", "show", "default").Output()
@@ -51,7 +71,14 @@ func (h *Host) Flap(away time.Duration) {
 	}
 	h.lab.ip(h.namespace, "link set eth0 down")
 	time.Sleep(away)
-	h.lab.ip(h.namespace, "link set eth0 up", "route replace "+strings.TrimSpace(string(out)))
+	back := []string{"link set eth0 up"}
+	if h.addr.IsValid() {
+		back = append(back, "route replace "+strings.TrimSpace(string(out)))
+	}
+	if h.addr6.IsValid() {
+		back = append(back, h.lines6()...)
+	}
+	h.lab.ip(h.namespace, back...)
 }
 
 // Do calls f on a thread that is inside the namespace. Sockets that f opens stay

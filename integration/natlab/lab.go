@@ -23,23 +23,28 @@ const (
 	namespaces = "/run/netns" // where ip(8) keeps them
 	bridge     = "public"     // the device that joins the public network
 
-	firstHost = 10  // 203.0.113.10: the signal host, then other public hosts
-	firstSite = 100 // 203.0.113.100: the first site, then the others
+	// A bridge without an address of its own takes another one when a device is
+	// plugged in, and its neighbours know the old one.
+	bridgeAddress = "02:00:00:00:00:01"
+
+	firstHost = 10  // 203.0.113.10 and 2001:db8::a: the signal host, then other public hosts
+	firstSite = 100 // 203.0.113.100 and 2001:db8::64: the first site, then the others
 )
 
 // A Lab is one public network with what is connected to it. Its methods fail
 // the test by themselves; they are for the goroutine of the test.
 type Lab struct {
-	// Signal is the public host 203.0.113.10.
+	// Signal is the public host 203.0.113.10, and 2001:db8::a. [SignalName] is its name.
 	Signal *Host
 
-	t     testing.TB
-	name  string // peerway-PID-N, begins the names of its namespaces
-	core  string // the namespace of the bridge
-	made  []string
-	wires []*Wire
-	hosts int
-	sites int
+	t       testing.TB
+	name    string // peerway-PID-N, begins the names of its namespaces
+	core    string // the namespace of the bridge
+	made    []string
+	wires   []*Wire
+	hosts   int
+	sites   int
+	routes6 bool // the core routes IPv6
 }
 
 // New builds a lab with nothing but the signal host. The test is skipped if
@@ -56,7 +61,7 @@ func New(t testing.TB) *Lab {
 	l.claimName()
 	l.set(l.core, "ipv6/conf/all/disable_ipv6", "1") // a switch says nothing by itself
 	l.ip(l.core,
-		"link add name "+bridge+" type bridge forward_delay 0 stp_state 0",
+		"link add name "+bridge+" address "+bridgeAddress+" type bridge forward_delay 0 stp_state 0",
 		"link set "+bridge+" up")
 	l.set(l.core, "bridge/bridge-nf-call-iptables", "0")
 	l.Signal = l.Host()
@@ -95,23 +100,24 @@ func tryNamespace() string {
 // Host adds a host to the public network.
 func (l *Lab) Host() *Host {
 	l.t.Helper()
-	addr := netip.AddrFrom4([4]byte{203, 0, 113, byte(firstHost + l.hosts)})
-	h := &Host{lab: l, namespace: l.namespace(fmt.Sprintf("host%d", l.hosts)), addr: addr}
+	h := &Host{lab: l, namespace: l.namespace(fmt.Sprintf("host%d", l.hosts)), addr: public4(firstHost + l.hosts), addr6: public6(firstHost + l.hosts)}
 	l.hosts++
-	l.plug(h.namespace, "eth0", addr)
+	l.tellNames(h.namespace)
+	l.plug(h.namespace, "eth0", h.addr, h.addr6)
 	return h
 }
 
+// public4 returns an address of the public network.
+func public4(host int) netip.Addr { return netip.AddrFrom4([4]byte{203, 0, 113, byte(host)}) }
+
 // plug connects a namespace to the public network with a device of that name.
-func (l *Lab) plug(namespace, device string, addr netip.Addr) {
+func (l *Lab) plug(namespace, device string, addr, addr6 netip.Addr) {
 	l.t.Helper()
 	port := "to-" + lastPart(namespace)
 	l.ip(l.core,
 		"link add name "+port+" type veth peer name "+device+" netns "+namespace,
 		"link set "+port+" master "+bridge+" up")
-	l.ip(namespace,
-		"addr add "+addr.String()+"/24 dev "+device,
-		"link set "+device+" up")
+	l.ip(namespace, join(device, addr, addr6)...)
 }
 
 // claimName finds a name that no other lab has and makes the first namespace.
@@ -136,6 +142,7 @@ func (l *Lab) namespace(role string) string {
 		l.t.Fatalf("natlab: add namespace %s: %v: %s", name, err, out)
 	}
 	l.made = append(l.made, name)
+	l.prepare6(name)
 	l.ip(name, "link set lo up")
 	return name
 }
@@ -176,6 +183,7 @@ func (l *Lab) remove() {
 		if out, err := exec.Command("ip", "netns", "delete", name).CombinedOutput(); err != nil {
 			l.t.Errorf("natlab: delete namespace %s: %v: %s", name, err, out)
 		}
+		forgetNames(name)
 	}
 }
 
@@ -225,6 +233,7 @@ func removeStale() {
 		}
 		endProcesses(entry.Name())
 		_ = exec.Command("ip", "netns", "delete", entry.Name()).Run() // another run may be faster
+		forgetNames(entry.Name())
 	}
 }
 

@@ -12,7 +12,7 @@ const (
 	virtioSize  = 10
 	etherSize   = 14
 	largestRead = virtioSize + etherSize + 1<<16
-	headersMost = etherSize + 60 + 60 // with all options of IP and TCP
+	headersMost = etherSize + 60 + 60 // with all options of IPv4 and TCP
 
 	needsChecksum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
 	gsoNone       = 0 // VIRTIO_NET_HDR_GSO_*
@@ -53,12 +53,12 @@ func cutting(read []byte) (c cut, ok bool) {
 	}
 	frame := read[virtioSize:]
 	transport := int(binary.NativeEndian.Uint16(read[6:]))
-	ip4 := len(frame) >= etherSize+20 && binary.BigEndian.Uint16(frame[12:]) == 0x0800 && frame[etherSize]>>4 == 4
-	if read[0]&needsChecksum == 0 || !ip4 || transport < etherSize+20 || transport+20 > len(frame) && kind == gsoTCP4 || transport+8 > len(frame) {
+	protocol, ok := protocolOf(frame, transport)
+	if read[0]&needsChecksum == 0 || !ok || transport+20 > len(frame) && kind == gsoTCP4 || transport+8 > len(frame) {
 		return cut{}, false
 	}
 	c.segment = int(binary.NativeEndian.Uint16(read[4:]))
-	switch protocol := frame[etherSize+9]; {
+	switch {
 	case kind == gsoTCP4 && protocol == tcp:
 		c.headers = transport + int(frame[transport+12]>>4)<<2
 	case kind == gsoUDP && protocol == udp:
@@ -72,6 +72,21 @@ func cutting(read []byte) (c cut, ok bool) {
 	}
 	c.frames = (payload + c.segment - 1) / c.segment
 	return c, true
+}
+
+// protocolOf returns what an IP packet carries whose transport header begins there. IPv6
+// with more headers is not ok.
+func protocolOf(frame []byte, transport int) (protocol byte, ok bool) {
+	if len(frame) < etherSize+20 || transport < etherSize+20 {
+		return 0, false
+	}
+	switch kind, version := binary.BigEndian.Uint16(frame[12:]), frame[etherSize]>>4; {
+	case kind == 0x0800 && version == 4:
+		return frame[etherSize+9], true
+	case kind == 0x86dd && version == 6 && transport == etherSize+40:
+		return frame[etherSize+6], true
+	}
+	return 0, false
 }
 
 // size returns how many bytes the frame has on the wire.
@@ -112,13 +127,10 @@ func (l *load) join(count int, buffer []byte) (headers, payload []byte) {
 	transport := int(binary.NativeEndian.Uint16(headers[6:]))
 	ip := headers[virtioSize+etherSize : virtioSize+transport]
 	segment := headers[virtioSize+transport:]
-	binary.BigEndian.PutUint16(ip[2:], uint16(l.headers-etherSize+len(payload)))
-	binary.BigEndian.PutUint16(ip[4:], binary.BigEndian.Uint16(ip[4:])+uint16(l.index))
-	binary.BigEndian.PutUint16(ip[10:], 0)
-	binary.BigEndian.PutUint16(ip[10:], ^sum(0, ip))
+	protocol, pair := l.address(ip, len(segment)+len(payload))
 
 	check := 16
-	if ip[9] == udp {
+	if protocol == udp {
 		check = 6
 		binary.BigEndian.PutUint16(segment[4:], uint16(8+len(payload)))
 	} else {
@@ -132,9 +144,23 @@ func (l *load) join(count int, buffer []byte) (headers, payload []byte) {
 		}
 	}
 	// The kernel goes on from the sum of the pseudo header.
-	pseudo := uint32(ip[9]) + uint32(len(segment)+len(payload))
-	binary.BigEndian.PutUint16(segment[check:], sum(pseudo, ip[12:20]))
+	pseudo := uint32(protocol) + uint32(len(segment)+len(payload))
+	binary.BigEndian.PutUint16(segment[check:], sum(pseudo, pair))
 	return headers, payload
+}
+
+// address makes the IP header right for what follows it, and returns what that is and
+// the two addresses.
+func (l *load) address(ip []byte, length int) (protocol byte, pair []byte) {
+	if ip[0]>>4 == 6 {
+		binary.BigEndian.PutUint16(ip[4:], uint16(length))
+		return ip[6], ip[8:40]
+	}
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+length))
+	binary.BigEndian.PutUint16(ip[4:], binary.BigEndian.Uint16(ip[4:])+uint16(l.index))
+	binary.BigEndian.PutUint16(ip[10:], 0)
+	binary.BigEndian.PutUint16(ip[10:], ^sum(0, ip))
+	return ip[9], ip[12:20]
 }
 
 // sum adds 16-bit words to a sum in one's complement.

@@ -149,7 +149,7 @@ func TestUncut(t *testing.T) {
 		t.Error("a single frame has a next one")
 	}
 	for name, change := range map[string]func(read []byte){
-		"IPv6":         func(read []byte) { read[virtioSize+12] = 0x86 },
+		"neither IP":   func(read []byte) { read[virtioSize+12] = 0x86 },
 		"no check sum": func(read []byte) { read[0] = 0 },
 		"unknown kind": func(read []byte) { read[1] = 4 },
 		"no segment":   func(read []byte) { read[4], read[5] = 0, 0 },

@@ -4,6 +4,7 @@ package natlab_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -19,16 +20,15 @@ import (
 // TestMTU sends packets that fit and that do not through a box with an MTU, in
 // both directions, alone and many in one piece, and looks at who is told.
 func TestMTU(t *testing.T) {
-	const fits = coursePacket + 28 // the IP packet around a numbered packet
-	for _, test := range []struct {
-		name         string
-		mtu          int
-		silent, told bool
-	}{{"wide", fits, false, false}, {"narrow", fits - 1, false, true}, {"silent", fits - 1, true, false}} {
-		t.Run(test.name, func(t *testing.T) {
+	for stack, fits := range map[natlab.Stack]int{natlab.IPv4: coursePacket + 28, natlab.IPv6: coursePacket + 48} {
+		for _, test := range []struct {
+			name         string
+			mtu          int
+			silent, told bool
+		}{{"wide", fits, false, false}, {"narrow", fits - 1, false, true}, {"silent", fits - 1, true, false}} {
 			for name, link := range map[string]*natlab.Link{"cable": nil, "wire": {}} {
-				t.Run(name, func(t *testing.T) {
-					c := newCourse(t, link)
+				t.Run(fmt.Sprintf("%v %s %s", stack, test.name, name), func(t *testing.T) {
+					c := newCourseIn(t, stack, link)
 					back := &course{t: t, from: c.to, to: c.from, mapped: c.from.local}
 					c.site.SetMTU(test.mtu, test.silent)
 					for direction, way := range map[string]*course{"down": c, "up": back} {
@@ -36,7 +36,7 @@ func TestMTU(t *testing.T) {
 					}
 				})
 			}
-		})
+		}
 	}
 }
 
@@ -49,14 +49,20 @@ func wantMTU(t *testing.T, direction string, way *course, pass, told bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	option := func(name, value int) {
-		_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, name, value) })
+	option := func(level, name, value int) {
+		_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, value) })
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	option(unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE) // never fragment, forget what was told
-	option(unix.IP_RECVERR, 1)
+	// Never fragment, forget what was told.
+	if way.mapped.Addr().Is4() {
+		option(unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		option(unix.SOL_IP, unix.IP_RECVERR, 1)
+	} else {
+		option(unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+		option(unix.SOL_IPV6, unix.IPV6_RECVERR, 1)
+	}
 	for _, packets := range []int{1, 10} {
 		want := 0
 		if pass {

@@ -28,9 +28,14 @@ type socket struct {
 
 func listen(t *testing.T, h *natlab.Host, port uint16) *socket {
 	t.Helper()
+	return listenAt(t, h, netip.AddrPortFrom(h.Addr(), port))
+}
+
+func listenAt(t *testing.T, h *natlab.Host, addr netip.AddrPort) *socket {
+	t.Helper()
 	s := &socket{t: t}
 	err := h.Do(func() (err error) {
-		s.UDPConn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(h.Addr(), port)))
+		s.UDPConn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
 		return err
 	})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 const (
 	// offload is what the kernel need not do before a wire reads: checksums, and
-	// cutting what is TCP or UDP over IPv4. It knows UDP with IPv6 only in one.
+	// cutting what is UDP, or TCP over IPv4.
 	offload = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_USO4 | unix.TUN_F_USO6
 
 	// grain is the least time between two looks at the devices while much passes:

@@ -105,7 +105,7 @@ func (p *plug) overrun() (dropped int64) {
 }
 
 // wire connects a namespace to the public network, as plug does, over a Wire.
-func (l *Lab) wire(namespace, device string, addr netip.Addr, link Link) *Wire {
+func (l *Lab) wire(namespace, device string, addr, addr6 netip.Addr, link Link) *Wire {
 	l.t.Helper()
 	port := "to-" + lastPart(namespace)
 	w := &Wire{
@@ -123,9 +123,7 @@ func (l *Lab) wire(namespace, device string, addr netip.Addr, link Link) *Wire {
 		l.ip(plug.namespace, fmt.Sprintf("link set %s txqueuelen %d", plug.device, deviceQueue))
 	}
 	l.ip(l.core, "link set "+port+" master "+bridge+" up")
-	l.ip(namespace,
-		"addr add "+addr.String()+"/24 dev "+device,
-		"link set "+device+" up")
+	l.ip(namespace, join(device, addr, addr6)...)
 	return w
 }
 
