@@ -16,7 +16,8 @@ type device struct {
 }
 
 // Addresses returns the addresses of this host's interfaces, best first: the sources of
-// the default routes, other addresses of their interfaces, the rest, those of tunnels,
+// the default routes, other addresses of their interfaces, the rest, those of IPv6 that
+// only mean something nearby (RFC 4193), those of tunnels, those that are about to go,
 // and loopback. Interfaces of containers and virtual machines are left out unless a
 // default route leads through them.
 func Addresses() ([]netip.Addr, error) {
@@ -39,8 +40,9 @@ func Addresses() ([]netip.Addr, error) {
 		interfaces = append(interfaces, i)
 	}
 	// Connecting a UDP socket sends nothing: the kernel only looks up the route
-	// and so tells which address it would send from.
-	return rank(interfaces, sourceFor("udp4", "192.0.2.1:9"), sourceFor("udp6", "[2001:db8::1]:9")), nil
+	// and so tells which address it would send from: of several of IPv6, the temporary one
+	// if it prefers these.
+	return rank(interfaces, unfit(), sourceFor("udp4", "192.0.2.1:9"), sourceFor("udp6", "[2001:db8::1]:9")), nil
 }
 
 // sourceFor returns the address that the system would send from, or the zero
@@ -56,7 +58,7 @@ func sourceFor(network, to string) netip.Addr {
 
 // rank orders the addresses of interfaces. Peers elsewhere cannot reach those of
 // containers and virtual machines, and there can be dozens.
-func rank(interfaces []device, sources ...netip.Addr) []netip.Addr {
+func rank(interfaces []device, unfit []netip.Addr, sources ...netip.Addr) []netip.Addr {
 	type ranked struct {
 		addr netip.Addr
 		rank int
@@ -72,8 +74,12 @@ func rank(interfaces []device, sources ...netip.Addr) []netip.Addr {
 			r := ranked{a, 2}
 			switch {
 			case a.IsLoopback():
-				r.rank = 4
+				r.rank = 6
+			case slices.Contains(unfit, a):
+				r.rank = 5
 			case hasPrefix(i.name, tunnelNames()):
+				r.rank = 4
+			case a.Is6() && a.IsPrivate():
 				r.rank = 3
 			case isSource(a):
 				r.rank = 0

@@ -23,15 +23,16 @@ func TestRank(t *testing.T) {
 		{"tailscale0", true, addrs("100.64.0.1")},
 		{"eth1", true, addrs("10.1.0.1")},
 		{"eth2", false, addrs("10.2.0.1")},
-		{"eth0", true, addrs("192.168.1.2", "192.168.1.3", "fe80::1", "2001:db8::2")},
+		{"eth0", true, addrs("192.168.1.2", "192.168.1.3", "fd00::2", "fe80::1", "2001:db8::1", "2001:db8::2", "2001:db8::3")},
 	}
-	got := rank(interfaces, netip.MustParseAddr("192.168.1.3"), netip.MustParseAddr("2001:db8::2"))
-	want := addrs("192.168.1.3", "2001:db8::2", "192.168.1.2", "fe80::1", "10.1.0.1", "100.64.0.1", "127.0.0.1", "::1")
+	unfit := addrs("2001:db8::1")
+	got := rank(interfaces, unfit, netip.MustParseAddr("192.168.1.3"), netip.MustParseAddr("2001:db8::2"))
+	want := addrs("192.168.1.3", "2001:db8::2", "192.168.1.2", "fe80::1", "2001:db8::3", "10.1.0.1", "fd00::2", "100.64.0.1", "2001:db8::1", "127.0.0.1", "::1")
 	if !slices.Equal(got, want) {
 		t.Errorf("rank() = %v, want %v", got, want)
 	}
 	// The bridge is the way out, as on a host of virtual machines.
-	got = rank(interfaces[:4], netip.MustParseAddr("172.18.0.1"), netip.Addr{})
+	got = rank(interfaces[:4], nil, netip.MustParseAddr("172.18.0.1"), netip.Addr{})
 	if want := addrs("172.18.0.1", "127.0.0.1", "::1"); !slices.Equal(got, want) {
 		t.Errorf("rank() = %v, want %v", got, want)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/pion/ice/v3"
 )
 
-// How many addresses of one family an attempt offers, and how many addresses
-// of the peer it will ever send a check to: those that the peer signalled and
+// How many addresses an attempt offers, of the host and mapped ones, and how many
+// addresses of the peer it will ever send a check to: those that the peer signalled and
 // those that it was heard from. The peer may be hostile, and each costs 20
 // packets a second.
 const (

@@ -105,7 +105,11 @@ func addrs(list ...string) (addrs []netip.Addr) {
 }
 
 func TestSelectHosts(t *testing.T) {
-	many := []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"}
+	var many, many6 []netip.Addr
+	for i := range byte(30) {
+		many = append(many, netip.AddrFrom4([4]byte{10, 0, 0, i}))
+		many6 = append(many6, netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: i}))
+	}
 	for _, test := range []struct {
 		addrs    []netip.Addr
 		loopback bool
@@ -115,7 +119,10 @@ func TestSelectHosts(t *testing.T) {
 		{addrs("127.0.0.1", "192.0.2.1"), false, addrs("192.0.2.1")},
 		{addrs("127.0.0.1", "192.0.2.1"), true, addrs("127.0.0.1", "192.0.2.1")},
 		{addrs("fe80::1%eth0", "fe80::1", "169.254.1.1", "::", "ff02::1", "192.0.2.1", "::ffff:192.0.2.1"), false, addrs("192.0.2.1")},
-		{addrs(append(many, "10.0.0.7", "2001:db8::1")...), false, addrs(append(many, "2001:db8::1")...)},
+		{many, false, many[:6]},
+		{slices.Concat(many, many6[:1]), false, slices.Concat(many[:5], many6[:1])},
+		{slices.Concat(many6, many[:2]), false, slices.Concat(many6[:4], many[:2])},
+		{slices.Concat(many6, many), false, slices.Concat(many6[:3], many[:3])},
 	} {
 		if got := selectHosts(test.addrs, test.loopback); !slices.Equal(got, test.want) {
 			t.Errorf("selectHosts(%v, %v) = %v, want %v", test.addrs, test.loopback, got, test.want)

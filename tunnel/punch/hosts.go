@@ -35,13 +35,16 @@ func selectHosts(addrs []netip.Addr, loopback bool) []netip.Addr {
 	if !loopback && slices.ContainsFunc(hosts, func(a netip.Addr) bool { return !a.IsLoopback() }) {
 		hosts = slices.DeleteFunc(hosts, netip.Addr.IsLoopback)
 	}
-	var v4, v6 int
+	// Half of the places are for each family, and what the one leaves for the other: a
+	// host may have dozens of IPv6 addresses, and a peer none.
+	var all [2]int
+	for _, a := range hosts {
+		all[familyOf(a)]++
+	}
+	var kept [2]int
 	return slices.DeleteFunc(hosts, func(a netip.Addr) bool {
-		if a.Is4() {
-			v4++
-			return v4 > maxHosts
-		}
-		v6++
-		return v6 > maxHosts
+		family := familyOf(a)
+		kept[family]++
+		return kept[family] > max(maxHosts/2, maxHosts-all[1-family])
 	})
 }
