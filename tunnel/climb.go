@@ -136,23 +136,24 @@ func (c *climber) attempt(controlling bool) punch.Description {
 	return a.Local()
 }
 
-// query asks the signal server's STUN for our mapped address.
+// query asks the signal server's STUN for our mapped addresses.
 func (c *climber) query() {
-	server := c.s.m.stunServer()
-	if !server.IsValid() || c.trying == nil {
+	if c.trying == nil {
 		return
 	}
-	c.asking.Go(func() {
-		addr, err := c.s.m.mappedBy(c.ctx, server)
-		if err != nil {
-			c.s.log.Debug("mapped address is unknown", "remote", server, "err", err)
-			return
-		}
-		select {
-		case c.mapped <- addr:
-		case <-c.ctx.Done():
-		}
-	})
+	for _, server := range c.s.m.stunServers() {
+		c.asking.Go(func() {
+			addr, err := c.s.m.mappedBy(c.ctx, server)
+			if err != nil {
+				c.s.log.Debug("mapped address is unknown", "remote", server, "err", err)
+				return
+			}
+			select {
+			case c.mapped <- addr:
+			case <-c.ctx.Done():
+			}
+		})
+	}
 }
 
 // learned tells the peer of an address that was not in the description.

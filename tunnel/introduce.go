@@ -14,11 +14,12 @@ import (
 
 // This file is the Manager's side towards the signal client.
 
-// Connected tells the Manager that the signal server answers at server.
-func (m *Manager) Connected(server netip.AddrPort) {
+// Connected tells the Manager that the signal server answers at server, and perhaps at
+// another address with the other version of IP.
+func (m *Manager) Connected(server, other netip.AddrPort) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.server = server; m.nat == (network.NAT{}) {
+	if m.server, m.other = server, other; m.nat == (network.NAT{}) {
 		m.askNAT()
 	}
 }

@@ -96,8 +96,9 @@ type Manager struct {
 	sessions sync.WaitGroup  // added to under mu while life is not done
 	peers    map[signal.PeerID]*slot
 	server   netip.AddrPort // of the signal server: STUN is at it
-	mapping  mapping
-	nat      network.NAT // the zero value: not known
+	other    netip.AddrPort // the same with the other version of IP; may be invalid
+	mappings [2]mapping     // of IPv4 and of IPv6
+	nat      network.NAT    // the zero value: not known
 	early    earlyPackets
 
 	unsure chan struct{} // holds a token when the NAT is to be looked at
@@ -186,7 +187,7 @@ func (m *Manager) NetworkChanged() {
 	}
 	m.puncher.Forget()
 	m.mu.Lock()
-	m.mapping, m.nat = mapping{}, network.NAT{}
+	m.mappings, m.nat = [2]mapping{}, network.NAT{}
 	m.mu.Unlock()
 	m.askNAT()
 	m.routes.Range(func(_, s any) bool {
@@ -217,7 +218,7 @@ func (m *Manager) open() (err error) {
 		AllowLoopback: m.cfg.Loopback,
 		Sparing:       m.cfg.Sparing,
 		Adopt: func(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) {
-			if to == m.stunServer() { // the peer has a say in where to
+			if slices.Contains(m.stunServers(), to) { // the peer has a say in where to
 				return
 			}
 			if err := m.sock.ServeOutlet(ctx, conn, to); ctx.Err() == nil {

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"peerway/tunnel/network"
@@ -22,21 +23,40 @@ type mapping struct {
 	at   time.Time
 }
 
-// stunServer returns where STUN can be asked, or the zero value.
+// stunServer returns where the signal server is that this process is connected to, or
+// the zero value.
 func (m *Manager) stunServer() netip.AddrPort {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.server
 }
 
-// lastMapped returns the addresses worth offering before STUN has answered.
-func (m *Manager) lastMapped() []netip.AddrPort {
+// stunServers returns where STUN can be asked, that of IPv4 first: a NAT is there, if
+// anywhere.
+func (m *Manager) stunServers() (all []netip.AddrPort) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.mapping.addr.IsValid() || time.Since(m.mapping.at) > mappedFor {
-		return nil
+	for _, server := range []netip.AddrPort{m.server, m.other} {
+		switch {
+		case server.Addr().Is4():
+			all = slices.Insert(all, 0, server)
+		case server.IsValid():
+			all = append(all, server)
+		}
 	}
-	return []netip.AddrPort{m.mapping.addr}
+	return all
+}
+
+// lastMapped returns the addresses worth offering before STUN has answered.
+func (m *Manager) lastMapped() (all []netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, known := range m.mappings {
+		if known.addr.IsValid() && time.Since(known.at) <= mappedFor {
+			all = append(all, known.addr)
+		}
+	}
+	return all
 }
 
 // mappedBy asks server for the mapped address and remembers it.
@@ -49,7 +69,11 @@ func (m *Manager) mappedBy(ctx context.Context, server netip.AddrPort) (netip.Ad
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.mapping = mapping{addr: addr, at: time.Now()}
+	version := 0
+	if addr.Addr().Is6() {
+		version = 1
+	}
+	m.mappings[version] = mapping{addr: addr, at: time.Now()}
 	return addr, nil
 }
 
@@ -70,31 +94,39 @@ func (m *Manager) learnNAT(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		server := m.stunServer()
-		if !server.IsValid() {
-			continue
-		}
-		for _, probe := range []func(context.Context, netip.AddrPort) (network.NAT, error){network.ProbeMapping, network.ProbeNAT} {
-			nat, err := probe(ctx, server)
-			if err != nil {
-				m.log.Debug("the NAT is unknown", "err", err)
+		for _, server := range m.stunServers() {
+			if m.probeNAT(ctx, server) {
 				break
 			}
-			if nat.Mapping == network.Unknown {
-				continue // perhaps a packet was lost; what was known before is better
-			}
-			m.mu.Lock()
-			m.nat = nat
-			m.mu.Unlock()
-			m.routes.Range(func(_, s any) bool {
-				select {
-				case s.(*session).nat <- nat:
-				default: // the next attempt will know
-				}
-				return true
-			})
 		}
 	}
+}
+
+// probeNAT learns about the NAT from one server, and tells all sessions. It reports false
+// if that server has nothing to say.
+func (m *Manager) probeNAT(ctx context.Context, server netip.AddrPort) (learned bool) {
+	for _, probe := range []func(context.Context, netip.AddrPort) (network.NAT, error){network.ProbeMapping, network.ProbeNAT} {
+		nat, err := probe(ctx, server)
+		if err != nil {
+			m.log.Debug("the NAT is unknown", "remote", server, "err", err)
+			return learned
+		}
+		if nat.Mapping == network.Unknown {
+			continue // perhaps a packet was lost; what was known before is better
+		}
+		learned = true
+		m.mu.Lock()
+		m.nat = nat
+		m.mu.Unlock()
+		m.routes.Range(func(_, s any) bool {
+			select {
+			case s.(*session).nat <- nat:
+			default: // the next attempt will know
+			}
+			return true
+		})
+	}
+	return learned
 }
 
 // knownNAT returns what is known of this host's NAT.

@@ -351,7 +351,7 @@ func (e events) Connected(info client.Info) {
 	if e.gateway != nil {
 		e.gateway.routes.SetCut(false)
 	}
-	e.tunnels.Connected(info.Server)
+	e.tunnels.Connected(info.Server, info.Other)
 	e.mu.Lock()
 	e.name = info.Name
 	e.mu.Unlock()

@@ -53,6 +53,7 @@ type Handler interface {
 type Info struct {
 	Name     string         // the display name, as others see it
 	Server   netip.AddrPort // where the server answers STUN over UDP; zero if not known
+	Other    netip.AddrPort // where it does with the other version of IP; zero if not known
 	Observed netip.AddrPort // this side's address as the server sees it
 }
 

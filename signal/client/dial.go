@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -42,15 +44,20 @@ type dialer struct {
 // A connection is a link to a server that has sent its challenge.
 type connection struct {
 	link      *wire.Link
-	server    netip.AddrPort
+	server    netip.AddrPort // where it answers STUN and relays; zero if not known
+	other     netip.AddrPort // the same with the other version of IP
 	challenge wire.Challenge
 	binding   []byte
 }
 
 // dial opens a connection up to the challenge. The caller closes its link.
 func (d dialer) dial(ctx context.Context, codec wire.Codec) (_ *connection, err error) {
+	var looking sync.WaitGroup
+	defer looking.Wait()
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	var known []netip.AddrPort
+	looking.Go(func() { known = d.addresses(ctx) })
 	tcp, direct, err := d.dialTCP(ctx)
 	if err != nil {
 		return nil, err
@@ -94,7 +101,8 @@ func (d dialer) dial(ctx context.Context, codec wire.Codec) (_ *connection, err 
 			return nil, errors.New("log in: the challenge is that of another server")
 		}
 	}
-	c.server = d.serverAddr(ctx, tcp, direct)
+	looking.Wait() // it began when the dial did, and took no longer than that, or a second
+	c.server, c.other = servers(tcp, direct, known)
 	return c, nil
 }
 
@@ -294,25 +302,38 @@ func (f proxyForward) DialContext(ctx context.Context, network, addr string) (ne
 	return f(ctx, network, addr)
 }
 
-// serverAddr returns where the server answers STUN: the other end of the
-// connection, or behind a proxy, what its name resolves to, if it does.
-func (d dialer) serverAddr(ctx context.Context, conn net.Conn, direct bool) netip.AddrPort {
-	if direct {
-		addr, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
-		return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	}
+// addresses returns the addresses that the server's name stands for.
+func (d dialer) addresses(ctx context.Context) (all []netip.AddrPort) {
 	if addr, err := netip.ParseAddrPort(d.addr); err == nil {
-		return addr
+		return []netip.AddrPort{addr}
 	}
-	host, port, _ := net.SplitHostPort(d.addr)
+	host, service, _ := net.SplitHostPort(d.addr)
+	port, _ := strconv.ParseUint(service, 10, 16) // signal.URL has looked at it
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil || len(found) == 0 {
-		return netip.AddrPort{}
+	found, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // who cannot look up knows none
+	for _, ip := range found {
+		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
 	}
-	addr, _ := netip.ParseAddrPort(net.JoinHostPort(found[0].Unmap().String(), port))
-	return addr
+	return all
+}
+
+// servers returns where the server answers STUN: the other end of the connection, or
+// behind a proxy, the first of the addresses that are known; and the first of those with
+// the other version of IP. Zero values are not known.
+func servers(conn net.Conn, direct bool, known []netip.AddrPort) (server, other netip.AddrPort) {
+	if direct {
+		addr, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
+		server = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	} else if len(known) > 0 {
+		server = known[0]
+	}
+	for _, addr := range known {
+		if addr.Addr().Is4() != server.Addr().Is4() {
+			return server, addr
+		}
+	}
+	return server, netip.AddrPort{}
 }
 
 func decodeError(codec wire.Codec, f wire.Frame) *serverError {

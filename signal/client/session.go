@@ -257,7 +257,7 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	s.beats.Go(func() { s.beat(ctx, heartbeat) })
 	observed, _ := netip.ParseAddrPort(w.Observed)
 	s.log.Info("logged in to the signal server", "remote", s.cfg.URL.Addr, "local", w.Name)
-	s.cfg.Handler.Connected(Info{Name: w.Name, Server: s.server, Observed: observed})
+	s.cfg.Handler.Connected(Info{Name: w.Name, Server: s.server, Other: s.other, Observed: observed})
 	return nil
 }
 

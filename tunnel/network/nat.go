@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -76,7 +77,13 @@ func probeNAT(ctx context.Context, server netip.AddrPort, probe func(*prober, co
 	if server.Addr().Unmap().Is6() {
 		family = "udp6"
 	}
-	p := prober{first: server, second: netip.AddrPortFrom(server.Addr(), server.Port()+1)}
+	p := prober{
+		first: server, second: netip.AddrPortFrom(server.Addr(), server.Port()+1),
+		local: sourceFor(family, server.String()),
+	}
+	if !p.local.IsValid() {
+		return NAT{}, fmt.Errorf("no route to %s", server.Addr())
+	}
 	for range probeSockets {
 		conn, err := net.ListenUDP(family, nil)
 		if err != nil {
@@ -85,7 +92,6 @@ func probeNAT(ctx context.Context, server netip.AddrPort, probe func(*prober, co
 		defer conn.Close()
 		p.sockets = append(p.sockets, newAsker(conn))
 	}
-	p.local = sourceFor(family, server.String())
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	defer cancel()
