@@ -5,8 +5,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 
@@ -25,13 +27,13 @@ func (p placeWith) Command(ctx context.Context, name string, args ...string) *ex
 	return cmd
 }
 
-// startProxy starts an HTTP proxy on a host, which knows CONNECT only, and returns its
-// address and how often it was used.
-func startProxy(t testing.TB, on *natlab.Host) (url string, used func() int) {
+// startProxy starts an HTTP proxy at an address of a host, which knows CONNECT only, and
+// returns its URL and how often it was used.
+func startProxy(t testing.TB, on *natlab.Host, addr netip.Addr) (url string, used func() int) {
 	t.Helper()
 	var ln net.Listener
 	err := on.Do(func() (err error) {
-		ln, err = net.Listen("tcp4", on.Addr().String()+":3128")
+		ln, err = net.Listen("tcp", netip.AddrPortFrom(addr, 3128).String())
 		return err
 	})
 	if err != nil {
@@ -62,8 +64,10 @@ func connectThrough(on *natlab.Host, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var server net.Conn
+	// Names mean something to programs in the lab only.
+	address := strings.Replace(r.Host, natlab.SignalName, "203.0.113.10", 1)
 	err := on.Do(func() (err error) {
-		server, err = net.Dial("tcp4", r.Host)
+		server, err = net.Dial("tcp", address)
 		return err
 	})
 	if err != nil {
@@ -99,7 +103,7 @@ func TestHTTPProxy(t *testing.T) {
 	_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
 
 	proxy := lab.Host()
-	url, used := startProxy(t, proxy)
+	url, used := startProxy(t, proxy, proxy.Addr())
 	away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
 	away.OnlyTo(proxy)
 	inside := placeWith{away.LAN, []string{"HTTPS_PROXY=" + url}}

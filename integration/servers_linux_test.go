@@ -152,7 +152,7 @@ func startWeb(t testing.TB, at place, address string) (url, hash string) {
 	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	dir, listen := t.TempDir(), address+":8080"
+	dir, listen := t.TempDir(), net.JoinHostPort(address, "8080")
 	if address == "127.0.0.1" {
 		listen = freeAddress(t)
 	}

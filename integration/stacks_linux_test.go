@@ -1,0 +1,136 @@
+package integration_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"peerway/integration/natlab"
+)
+
+// narrowest is the least that a path of IPv6 must carry.
+const narrowest = 1280
+
+// startSignalByName starts a signal server on both addresses of the signal host, and
+// returns the URL with its name: what peers with one protocol only have in common.
+func startSignalByName(t testing.TB, lab *natlab.Lab) (url string) {
+	t.Helper()
+	_, url = startSignal(t, lab.Signal, ":7443")
+	byName := strings.Replace(url, lab.Signal.Addr().String(), natlab.SignalName, 1)
+	if byName == url {
+		t.Fatalf("the server calls itself %s, without the address of its host", url)
+	}
+	return byName
+}
+
+// A stackCell is two sites and the path that there is between them.
+type stackCell struct {
+	here, there natlab.SiteConfig
+	path        string
+	direct6     bool // and it goes over IPv6
+}
+
+func (c stackCell) String() string {
+	return fmt.Sprintf("%v %v to %v %v", c.here.Stack, c.here.Kind, c.there.Stack, c.there.Kind)
+}
+
+// stackCells returns the cells of the matrix where a side has IPv6.
+func stackCells() []stackCell {
+	site := func(stack natlab.Stack, kind natlab.Kind) natlab.SiteConfig {
+		return natlab.SiteConfig{Stack: stack, Kind: kind}
+	}
+	return []stackCell{
+		{site(natlab.IPv6, natlab.PortRestricted), site(natlab.IPv6, natlab.PortRestricted), "direct", true},
+		{site(natlab.IPv6, natlab.FullCone), site(natlab.IPv6, natlab.PortRestricted), "direct", true},
+		{site(natlab.IPv6, natlab.UDPBlocked), site(natlab.IPv6, natlab.PortRestricted), "relay-ws", false},
+		{site(natlab.IPv4, natlab.PortRestricted), site(natlab.IPv6, natlab.PortRestricted), "relay-udp", false},
+		{site(natlab.IPv6, natlab.PortRestricted), site(natlab.IPv4, natlab.PortRestricted), "relay-udp", false},
+		{site(natlab.Dual, natlab.Symmetric), site(natlab.Dual, natlab.Symmetric), "direct", true},
+		{site(natlab.Dual, natlab.PortRestricted), site(natlab.IPv4, natlab.PortRestricted), "direct", false},
+		{site(natlab.IPv4, natlab.PortRestricted), site(natlab.Dual, natlab.Symmetric), "direct", false},
+		{site(natlab.Dual, natlab.PortRestricted), site(natlab.IPv6, natlab.PortRestricted), "direct", true},
+	}
+}
+
+// TestStackMatrix puts the gateway and the peer in networks of one protocol or both,
+// also where the path carries the least that it may.
+func TestStackMatrix(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	signalURL := startSignalByName(t, lab)
+	for i, cell := range stackCells() {
+		for _, mtu := range []int{1500, narrowest} {
+			if mtu == narrowest && i > 4 {
+				continue // nothing that the others do not have
+			}
+			t.Run(fmt.Sprintf("%v, %d bytes", cell, mtu), func(t *testing.T) {
+				home, away := lab.Site(cell.there), lab.Site(cell.here)
+				if mtu == narrowest {
+					away.SetMTU(mtu, true)
+				}
+				wantStackCell(t, signalURL, home, away, cell)
+			})
+		}
+	}
+}
+
+// wantStackCell connects two sites and downloads on the path that there should be.
+func wantStackCell(t *testing.T, signalURL string, home, away *natlab.Site, cell stackCell) {
+	t.Helper()
+	name := strings.ReplaceAll(home.LAN.Addr().String(), ":", "-")
+	name = "home-" + strings.ReplaceAll(name, ".", "-")
+	web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+	peer, code := expose(t, home.LAN, signalURL, name, "web="+web)
+	gateway := connect(t, away.LAN, code)
+	local := gateway.url(name, "web")
+	if d := fetch(t.Context(), away.LAN, local+"/small", nil); d.err != nil {
+		t.Fatal(d.err)
+	}
+	gateway.waitPath(patience, name, cell.path)
+	if d := fetch(t.Context(), away.LAN, local+"/medium", nil); d.err != nil || d.bytes != mediumSize {
+		t.Errorf("%d bytes of %d: %v", d.bytes, mediumSize, d.err)
+	}
+	if got := gateway.path(); got != cell.path {
+		t.Errorf("the path is %q in the end, want %s", got, cell.path)
+	}
+	remote := gateway.remote()
+	if is6 := remote.Addr().Is6(); cell.path == "direct" && is6 != cell.direct6 {
+		t.Errorf("the path leads to %v, want IPv6: %v", remote, cell.direct6)
+	}
+	var both sync.WaitGroup
+	both.Go(func() { gateway.stop(syscall.SIGINT) })
+	both.Go(func() { peer.stop(syscall.SIGINT) })
+	both.Wait()
+}
+
+// TestStacksBehindProxy puts the gateway where nothing passes but an HTTP proxy, which
+// has the one protocol or the other.
+func TestStacksBehindProxy(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	signalURL := startSignalByName(t, lab)
+	home := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Stack: natlab.Dual})
+	web, hash := startWeb(t, home.LAN, home.LAN.Addr().String())
+	proxy := lab.Host()
+	for stack, addr := range map[natlab.Stack]netip.Addr{natlab.IPv4: proxy.Addr(), natlab.IPv6: proxy.Addr6()} {
+		t.Run(stack.String(), func(t *testing.T) {
+			url, used := startProxy(t, proxy, addr)
+			away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Stack: stack})
+			away.OnlyTo(proxy)
+			inside := placeWith{away.LAN, []string{"HTTPS_PROXY=" + url}}
+			name := "home-" + strings.ToLower(stack.String())
+			_, code := expose(t, home.LAN, signalURL, name, "web="+web)
+			gateway := connect(t, inside, code)
+			wantFile(t, away.LAN, gateway.url(name, "web")+"/large", hash)
+			if path := gateway.path(); path != "relay-ws" || used() == 0 {
+				t.Errorf("the path is %q, and the proxy was used %d times", path, used())
+			}
+			if out, code := gateway.asks(inside, "netcheck"); code != 0 {
+				t.Errorf("netcheck ends with %d: %s", code, out)
+			}
+		})
+	}
+}
