@@ -69,6 +69,43 @@ func TestNetcheck(t *testing.T) {
 	}
 }
 
+// TestNetcheckStacks asks what networks with IPv6 are like.
+func TestNetcheckStacks(t *testing.T) {
+	lab := natlab.New(t)
+	startSignalByName(t, lab)
+	for _, test := range []struct {
+		stack   natlab.Stack
+		kind    natlab.Kind
+		mapping string // of IPv4, if there is that
+		has4    bool
+		has6    bool
+	}{
+		{natlab.IPv4, natlab.PortRestricted, "endpoint", true, false},
+		{natlab.IPv6, natlab.PortRestricted, "none", false, true},
+		{natlab.IPv6, natlab.UDPBlocked, "", false, false},
+		{natlab.Dual, natlab.Symmetric, "dependent", true, true},
+	} {
+		t.Run(fmt.Sprintf("%v %v", test.stack, test.kind), func(t *testing.T) {
+			site := lab.Site(natlab.SiteConfig{Kind: test.kind, Stack: test.stack})
+			nobody := &role{process: &process{t: t}, state: t.TempDir()}
+			out, code := nobody.asks(site.LAN, "netcheck", "--json", "--signal", natlab.SignalName)
+			var got struct {
+				UDP                      bool
+				Mapped, Mapped6, Mapping string
+			}
+			if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+				t.Fatalf("exit code %d, %v: %s", code, err, out)
+			}
+			inside6 := "[" + site.LAN.Addr6().String() + "]:"
+			if got.UDP != (test.has4 || test.has6) || got.Mapping != test.mapping ||
+				strings.HasPrefix(got.Mapped, site.Public().String()+":") != test.has4 ||
+				strings.HasPrefix(got.Mapped6, inside6) != test.has6 {
+				t.Errorf("%s, want %+v", out, test)
+			}
+		})
+	}
+}
+
 // TestDoctor asks about a peer and its services while one thing after the other breaks.
 func TestDoctor(t *testing.T) {
 	need(t, "nginx", "curl")

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"peerway/cmd/peerway/state"
@@ -16,12 +18,13 @@ import (
 // Facts are what doctor and netcheck have found out. Fields that were not looked at
 // have their zero value.
 type facts struct {
-	Server    string       // HOST:PORT of the signal server; empty: nobody knows one
-	Proxy     string       // by which it is reached; empty: none
-	Addresses []netip.Addr // of this host
-	TCP       error        // why the server cannot be connected to; nil: it can
-	NAT       network.NAT
-	Probed    bool // the NAT was asked about
+	Server    string         // HOST:PORT of the signal server; empty: nobody knows one
+	Proxy     string         // by which it is reached; empty: none
+	Addresses []netip.Addr   // of this host
+	TCP       error          // why the server cannot be connected to; nil: it can
+	NAT       network.NAT    // of IPv4, if UDP passes there; else of IPv6
+	Mapped6   netip.AddrPort // this host's IPv6 address as the server sees it
+	Probed    bool           // the NAT was asked about
 
 	Running *report // of the process that uses the state folder; nil: there is none
 
@@ -68,40 +71,67 @@ func (f *facts) lookAtNetwork(ctx context.Context) {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	address := f.Server
+	var servers []netip.AddrPort
 	if f.Proxy == "" {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", f.Server)
 		if f.TCP = err; err != nil {
 			return
 		}
-		address = conn.RemoteAddr().String()
+		servers, _ = resolve(ctx, conn.RemoteAddr().String()) // an address is its own
 		conn.Close()
 	}
-	addr, err := resolve(ctx, address)
-	if err != nil {
-		return // behind a proxy, names may mean nothing
-	}
-	nat, err := network.ProbeNAT(ctx, addr)
-	f.NAT, f.Probed = nat, err == nil
+	named, _ := resolve(ctx, f.Server) // behind a proxy, names may mean nothing
+	f.probe(ctx, append(servers, named...))
 }
 
-// resolve returns the first address of HOST:PORT.
-func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddrPort(address); err == nil {
-		return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
+// probe fills in what the first server of each version of IP sees of this host.
+func (f *facts) probe(ctx context.Context, servers []netip.AddrPort) {
+	var asking sync.WaitGroup
+	var nats [2]*network.NAT // of IPv4 and of IPv6; nil: nothing could be asked
+	for version := range nats {
+		at := slices.IndexFunc(servers, func(s netip.AddrPort) bool { return s.Addr().Is4() == (version == 0) })
+		if at < 0 {
+			continue
+		}
+		asking.Go(func() {
+			if nat, err := network.ProbeNAT(ctx, servers[at]); err == nil {
+				nats[version] = &nat
+			}
+		})
 	}
-	host, port, err := net.SplitHostPort(address)
+	asking.Wait()
+	for version, nat := range nats {
+		if nat == nil {
+			continue
+		}
+		f.Probed = true
+		if !f.NAT.Mapped.IsValid() {
+			f.NAT = *nat
+		}
+		if version == 1 {
+			f.Mapped6 = nat.Mapped
+		}
+	}
+}
+
+// resolve returns the addresses of HOST:PORT.
+func resolve(ctx context.Context, address string) (all []netip.AddrPort, err error) {
+	if addr, err := netip.ParseAddrPort(address); err == nil {
+		return []netip.AddrPort{netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, nil
+	}
+	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
+	}
+	port, err := strconv.ParseUint(service, 10, 16)
+	if err != nil {
+		return nil, err
 	}
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, err
+	for _, ip := range found {
+		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
 	}
-	if len(found) == 0 {
-		return netip.AddrPort{}, errors.New("no address")
-	}
-	return netip.ParseAddrPort(net.JoinHostPort(found[0].Unmap().String(), port))
+	return all, err
 }
 
 // isGlobal6 reports whether an address is one of the IPv6 internet.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -54,10 +55,11 @@ type networkReport struct {
 	Server    string   `json:"server"`
 	Proxy     string   `json:"proxy,omitempty"`
 	UDP       bool     `json:"udp"`
-	RTT       float64  `json:"rtt_ms,omitempty"` // to the signal server, over UDP
-	Mapped    string   `json:"mapped,omitempty"`
-	Mapping   string   `json:"mapping"`   // "none", "endpoint", "dependent" or "" if it is not known
-	Filtering string   `json:"filtering"` // the same
+	RTT       float64  `json:"rtt_ms,omitempty"`  // to the signal server, over UDP
+	Mapped    string   `json:"mapped,omitempty"`  // of IPv4 if UDP passes there, else of IPv6
+	Mapped6   string   `json:"mapped6,omitempty"` // of IPv6, if UDP passes there
+	Mapping   string   `json:"mapping"`           // "none", "endpoint", "dependent" or "" if it is not known
+	Filtering string   `json:"filtering"`         // the same
 	Delta     int      `json:"delta,omitempty"`
 	Hairpin   bool     `json:"hairpin"`
 	IPv6      bool     `json:"ipv6"` // this host has a global address
@@ -78,6 +80,9 @@ func (p *program) tellNetwork(f *facts, asJSON bool) error {
 		r.Mapped = f.NAT.Mapped.String()
 	} else {
 		r.RTT = 0
+	}
+	if f.Mapped6.IsValid() {
+		r.Mapped6 = f.Mapped6.String()
 	}
 	for _, a := range f.Addresses {
 		r.IPv6 = r.IPv6 || isGlobal6(a)
@@ -127,7 +132,7 @@ func (r networkReport) write(w io.Writer) error {
 	} else {
 		line("UDP", "does not pass")
 	}
-	line("public address", r.Mapped)
+	line("public address", strings.Join(slices.Compact([]string{r.Mapped, cmp.Or(r.Mapped6, r.Mapped)}), ", "))
 	line("NAT", r.nat())
 	line("IPv6", map[bool]string{true: "yes", false: "no"}[r.IPv6])
 	line("addresses", strings.Join(r.Addresses, ", "))
