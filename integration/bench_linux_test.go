@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,7 +206,7 @@ func BenchmarkFirstByte(b *testing.B) {
 	_, code := expose(b, home.LAN, signalURL, "home", "web="+web)
 	gateway := connect(b, away.LAN, code)
 	for b.Loop() {
-		unit := connectTime(b, away.LAN, signalURL) + connectTime(b, home.LAN, signalURL)
+		unit := connectTime(b, away.LAN, lab.Signal) + connectTime(b, home.LAN, lab.Signal)
 		t := newTable(fmt.Sprintf("first byte of a page, round trip of the signal path %v ms (measured %s), %d samples", roundTrip.Milliseconds(), ms(unit), samples),
 			"median ms", "round trips", "worst ms")
 		times := map[string][]time.Duration{}
@@ -233,14 +232,17 @@ func BenchmarkFirstByte(b *testing.B) {
 
 // connectTime returns the round trip time between a host and the signal server,
 // as TCP sees it.
-func connectTime(b *testing.B, from *natlab.Host, signalURL string) time.Duration {
+func connectTime(b *testing.B, from, server *natlab.Host) time.Duration {
 	b.Helper()
-	addr := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(parseURL(b, signalURL).Host))
+	addr := net.TCPAddr{IP: server.Addr().AsSlice(), Port: 7443}
+	if from.Addr().Is6() {
+		addr.IP = server.Addr6().AsSlice()
+	}
 	var times []time.Duration
 	for range 5 {
 		err := from.Do(func() error {
 			begun := time.Now()
-			conn, err := net.DialTCP("tcp4", nil, addr)
+			conn, err := net.DialTCP("tcp", nil, &addr)
 			if err == nil {
 				times = append(times, time.Since(begun))
 				conn.Close()

@@ -17,7 +17,7 @@ import (
 	"peerway/integration/natlab"
 )
 
-var natCell = flag.String("natcell", "", `the only cell that BenchmarkNAT measures, as "symmetric to port-restricted"`)
+var natCell = flag.String("natcell", "", `the only cell that BenchmarkNAT measures, as "symmetric to port-restricted" or "dual symmetric to dual symmetric"`)
 
 var natRounds = flag.Int("nat", 0, "how many cold connects BenchmarkNAT makes in each cell; 0 skips it")
 
@@ -35,25 +35,38 @@ func BenchmarkNAT(b *testing.B) {
 	const roundTrip = 50 * time.Millisecond
 	lab := natlab.New(b)
 	link := natlab.Link{Delay: roundTrip / 4} // each way has two wires
-	_, signalURL := startSignal(b, lab.Signal, lab.Signal.Addr().String()+":7443")
+	signalURL := startSignalByName(b, lab)
 	for b.Loop() {
 		t := newTable(fmt.Sprintf("%d cold connects in each cell, round trip of the signal path %v", *natRounds, roundTrip),
 			"connected", "path", "first byte p50", "p95 (round trips)", "direct", "within 1 s", "within 10 s", "p50 s", "p95 s")
-		for _, there := range natlab.Kinds() {
-			for _, here := range natlab.Kinds() {
-				cell := fmt.Sprintf("%v to %v", here, there)
-				if *natCell != "" && *natCell != cell {
-					continue
-				}
-				home, away := lab.Site(natlab.SiteConfig{Kind: there, Link: &link}), lab.Site(natlab.SiteConfig{Kind: here, Link: &link})
-				unit := connectTime(b, away.LAN, signalURL) + connectTime(b, home.LAN, signalURL)
-				c := connectCold(b, signalURL, home, away, pathBetween(here, there))
-				t.row(append([]string{cell}, c.cells(unit)...)...)
+		for _, cell := range benchedCells() {
+			if *natCell != "" && *natCell != cell.String() {
+				continue
 			}
+			cell.there.Link, cell.here.Link = &link, &link
+			home, away := lab.Site(cell.there), lab.Site(cell.here)
+			unit := connectTime(b, away.LAN, lab.Signal) + connectTime(b, home.LAN, lab.Signal)
+			c := connectCold(b, signalURL, home, away, cell.path)
+			t.row(append([]string{cell.String()}, c.cells(unit)...)...)
 		}
 		t.print()
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// benchedCells returns the whole matrix of IPv4, and three cells with IPv6.
+func benchedCells() (cells []stackCell) {
+	for _, there := range natlab.Kinds() {
+		for _, here := range natlab.Kinds() {
+			cells = append(cells, stackCell{natlab.SiteConfig{Kind: here}, natlab.SiteConfig{Kind: there}, pathBetween(here, there), false})
+		}
+	}
+	firewall := natlab.SiteConfig{Kind: natlab.PortRestricted, Stack: natlab.IPv6}
+	dual := natlab.SiteConfig{Kind: natlab.Symmetric, Stack: natlab.Dual}
+	return append(cells,
+		stackCell{firewall, firewall, "direct", true},
+		stackCell{natlab.SiteConfig{Kind: natlab.PortRestricted}, firewall, "relay-udp", false},
+		stackCell{dual, dual, "direct", true})
 }
 
 // coldConnects is what connectCold has measured.

@@ -34,6 +34,9 @@ type stackCell struct {
 }
 
 func (c stackCell) String() string {
+	if c.here.Stack == natlab.IPv4 && c.there.Stack == natlab.IPv4 {
+		return fmt.Sprintf("%v to %v", c.here.Kind, c.there.Kind)
+	}
 	return fmt.Sprintf("%v %v to %v %v", c.here.Stack, c.here.Kind, c.there.Stack, c.there.Kind)
 }
 
@@ -99,6 +102,12 @@ func wantStackCell(t *testing.T, signalURL string, home, away *natlab.Site, cell
 	remote := gateway.remote()
 	if is6 := remote.Addr().Is6(); cell.path == "direct" && is6 != cell.direct6 {
 		t.Errorf("the path leads to %v, want IPv6: %v", remote, cell.direct6)
+	}
+	if cell.here.Stack == natlab.IPv6 && cell.path == "direct" {
+		out, code := gateway.asks(away.LAN, "doctor", name+"/web")
+		if code != 0 || !strings.HasSuffix(out, "✔ the service answers\n") {
+			t.Errorf("doctor ends with %d: %s", code, out)
+		}
 	}
 	var both sync.WaitGroup
 	both.Go(func() { gateway.stop(syscall.SIGINT) })
