@@ -13,6 +13,39 @@ import (
 	"peerway/tunnel/network"
 )
 
+// takeTemporary lets a host take a temporary address in its network of IPv6 and prefer
+// that, as desktop systems do (RFC 8981), and returns it.
+func takeTemporary(t *testing.T, host *natlab.Host) netip.Addr {
+	t.Helper()
+	err := host.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/eth0/use_tempaddr", []byte("2"), 0)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip6(t, host, "addr", "change", host.Addr6().String()+"/64", "dev", "eth0", "mngtmpaddr")
+	var temporary netip.Prefix
+	eventually(t, patience, "there is a temporary address", func() (string, bool) {
+		out := ip6(t, host, "addr", "show", "dev", "eth0", "temporary")
+		_, rest, ok := strings.Cut(out, "inet6 ")
+		if ok {
+			temporary, err = netip.ParsePrefix(strings.Fields(rest)[0])
+		}
+		return out, ok && err == nil && !strings.Contains(out, "tentative")
+	})
+	return temporary.Addr()
+}
+
+// ip6 runs ip(8) on a host.
+func ip6(t *testing.T, host *natlab.Host, args ...string) (out string) {
+	t.Helper()
+	b, err := exec.Command("ip", append([]string{"-6", "-n", host.Namespace()}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, b)
+	}
+	return string(b)
+}
+
 // TestManyAddresses looks at the addresses of a host with dozens of IPv6, whose network
 // was given another prefix and which takes temporary addresses.
 func TestManyAddresses(t *testing.T) {
@@ -20,34 +53,12 @@ func TestManyAddresses(t *testing.T) {
 	site := lab.Site(natlab.SiteConfig{Stack: natlab.Dual})
 	host, before := site.LAN, site.LAN.Addr6()
 	site.Renumber()
-	ip := func(args ...string) string {
-		out, err := exec.Command("ip", append([]string{"-6", "-n", host.Namespace()}, args...)...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
-		return string(out)
-	}
 	inside := netip.PrefixFrom(host.Addr6(), 64).Masked().Addr().String()
 	for i := range 30 {
-		ip("addr", "add", fmt.Sprintf("%s1:%x/64", inside, i), "dev", "eth0", "nodad")
+		ip6(t, host, "addr", "add", fmt.Sprintf("%s1:%x/64", inside, i), "dev", "eth0", "nodad")
 	}
-	ip("addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
-	err := host.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv6/conf/eth0/use_tempaddr", []byte("2"), 0)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ip("addr", "add", inside+"2:1/64", "dev", "eth0", "nodad", "mngtmpaddr")
-	var temporary netip.Prefix
-	eventually(t, patience, "there is a temporary address", func() (string, bool) {
-		out := ip("addr", "show", "dev", "eth0", "temporary")
-		_, rest, ok := strings.Cut(out, "inet6 ")
-		if ok {
-			temporary, err = netip.ParsePrefix(strings.Fields(rest)[0])
-		}
-		return out, ok && err == nil && !strings.Contains(out, "tentative")
-	})
+	ip6(t, host, "addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
+	temporary := takeTemporary(t, host)
 
 	var addrs []netip.Addr
 	if err := host.Do(func() (err error) {
@@ -56,11 +67,21 @@ func TestManyAddresses(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if len(addrs) < 34 || !slices.Contains(addrs[:2], temporary.Addr()) || !slices.Contains(addrs[:2], host.Addr()) {
-		t.Errorf("the best of %d are %v, want %v and %v", len(addrs), addrs[:2], host.Addr(), temporary.Addr())
+	if len(addrs) < 33 || !slices.Contains(addrs[:2], temporary) || !slices.Contains(addrs[:2], host.Addr()) {
+		t.Errorf("the best of %d are %v, want %v and %v", len(addrs), addrs[:2], host.Addr(), temporary)
 	}
 	last := addrs[slices.Index(addrs, netip.MustParseAddr("fd00::1")):]
 	if !slices.Equal(last[:2], []netip.Addr{netip.MustParseAddr("fd00::1"), before}) {
 		t.Errorf("the last are %v, want fd00::1 and %v, and loopback", last, before)
 	}
+}
+
+// TestServerWithTemporaryAddress relays on UDP by a signal server whose system prefers
+// other addresses than the one that peers know.
+func TestServerWithTemporaryAddress(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	takeTemporary(t, lab.Signal)
+	cell := stackCell{natlab.SiteConfig{Stack: natlab.IPv4, Kind: natlab.Symmetric}, natlab.SiteConfig{Stack: natlab.IPv6, Kind: natlab.PortRestricted}, "relay-udp", false}
+	wantStackCell(t, startSignalByName(t, lab), lab.Site(cell.there), lab.Site(cell.here), cell)
 }

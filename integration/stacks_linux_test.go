@@ -116,11 +116,12 @@ func wantStackCell(t *testing.T, signalURL string, home, away *natlab.Site, cell
 }
 
 // TestStacksBehindProxy puts the gateway where nothing passes but an HTTP proxy, which
-// has the one protocol or the other.
+// has the one protocol or the other. With IPv6, codes carry an address of the server.
 func TestStacksBehindProxy(t *testing.T) {
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
-	signalURL := startSignalByName(t, lab)
+	_, literal := startSignal(t, lab.Signal, netip.AddrPortFrom(lab.Signal.Addr6(), 7444).String())
+	signalURLs := map[natlab.Stack]string{natlab.IPv4: startSignalByName(t, lab), natlab.IPv6: literal}
 	home := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Stack: natlab.Dual})
 	web, hash := startWeb(t, home.LAN, home.LAN.Addr().String())
 	proxy := lab.Host()
@@ -131,7 +132,7 @@ func TestStacksBehindProxy(t *testing.T) {
 			away.OnlyTo(proxy)
 			inside := placeWith{away.LAN, []string{"HTTPS_PROXY=" + url}}
 			name := "home-" + strings.ToLower(stack.String())
-			_, code := expose(t, home.LAN, signalURL, name, "web="+web)
+			_, code := expose(t, home.LAN, signalURLs[stack], name, "web="+web)
 			gateway := connect(t, inside, code)
 			wantFile(t, away.LAN, gateway.url(name, "web")+"/large", hash)
 			if path := gateway.path(); path != "relay-ws" || used() == 0 {

@@ -44,3 +44,6 @@ func (r *Receiver) Receive(wait func() bool) ([]Datagram, error) {
 
 // Prepare does nothing: there are no such options here.
 func Prepare(*net.UDPConn) {}
+
+// PreferLasting does nothing.
+func PreferLasting(*net.UDPConn) {}

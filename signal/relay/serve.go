@@ -69,6 +69,7 @@ func (s *Server) Serve(ctx context.Context, conn, other *net.UDPConn) error {
 	conn.SetReadBuffer(socketBuffer) // the kernel may grant less
 	conn.SetWriteBuffer(socketBuffer)
 	datagram.Prepare(conn)
+	datagram.PreferLasting(conn)
 	in, err := datagram.NewReceiver(conn)
 	if in == nil {
 		return fmt.Errorf("relay: %w", err)
