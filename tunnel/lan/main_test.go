@@ -1,0 +1,9 @@
+package lan
+
+import (
+	"testing"
+
+	"peerway/integration/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
