@@ -33,6 +33,9 @@ type climber struct {
 	vigil   vigil
 	remind  reminder
 
+	again <-chan time.Time // to fly; nil: not
+	pause time.Duration    // before that
+
 	genuine   uint64    // packets of QUIC that were, as of the last tick
 	genuineAt time.Time // when that changed
 
@@ -78,6 +81,8 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.tried(event, ok)
 		case event, ok := <-events(c.chosen):
 			c.kept(event, ok)
+		case <-c.again:
+			c.fly()
 		case addr := <-c.mapped:
 			c.learned(addr)
 		case places := <-s.places:
@@ -258,6 +263,7 @@ func (c *climber) up(e punch.Selected) {
 	c.s.setReason("")
 	c.authenticate(e.Remote)
 	c.apply(c.paths.DirectUp(time.Now(), e.Remote, e.RTT))
+	c.fly()
 	select { // the machine trusts the path when a packet of QUIC has come over it
 	case <-c.s.ready:
 		c.ask()
@@ -390,18 +396,6 @@ func (c *climber) send(introduced chan<- error) {
 			}
 		}
 	}
-}
-
-func (c *climber) post(msg message) error {
-	plain, err := msg.encode()
-	if err != nil {
-		return err
-	}
-	sealed, err := c.s.m.cfg.Identity.Seal(c.s.peer, plain)
-	if err != nil {
-		return err
-	}
-	return c.s.m.cfg.Signal.Send(c.ctx, c.s.peer, sealed)
 }
 
 func introduce(introduced chan<- error, err error) {

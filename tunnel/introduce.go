@@ -71,13 +71,19 @@ func (m *Manager) Deliver(from signal.PeerID, sealed []byte) {
 		m.log.Warn("message dropped", "peer", from, "err", err)
 		return
 	}
+	m.take(from, plain, netip.AddrPort{})
+}
+
+// take takes a message of a peer. If at is valid it came from there, through the local
+// network.
+func (m *Manager) take(from signal.PeerID, plain []byte, at netip.AddrPort) {
 	msg, err := decodeMessage(plain)
 	if err != nil {
 		m.log.Warn("message dropped", "peer", from, "err", err)
 		return
 	}
 	if msg.Kind == offer {
-		m.offered(from, msg)
+		m.offered(from, msg, at)
 		return
 	}
 	m.mu.Lock()
@@ -88,6 +94,7 @@ func (m *Manager) Deliver(from signal.PeerID, sealed []byte) {
 	}
 	switch {
 	case sl.pending != nil && sl.pending.id == msg.Session:
+		sl.pending.meet(at)
 		sl.pending.receive(msg)
 	case sl.up != nil && sl.up.id == msg.Session && (msg.Kind == answer || msg.Kind == candidates):
 		// Said just before the tunnel was up. All else comes over it, where the
@@ -97,8 +104,9 @@ func (m *Manager) Deliver(from signal.PeerID, sealed []byte) {
 }
 
 // offered answers an offer with a session, or settles who gives way when both
-// peers dialed at once: the one whose id is smaller.
-func (m *Manager) offered(from signal.PeerID, msg message) {
+// peers dialed at once: the one whose id is smaller. at is where the answer goes if it
+// cannot go through the signal server; the zero value: not known.
+func (m *Manager) offered(from signal.PeerID, msg message, at netip.AddrPort) {
 	if msg.Session == 0 || msg.Punch == nil {
 		return
 	}
@@ -110,6 +118,7 @@ func (m *Manager) offered(from signal.PeerID, msg message) {
 	sl := m.slot(from)
 	if p := sl.pending; p != nil {
 		if p.id == msg.Session {
+			p.meet(at)
 			return // a repetition
 		}
 		me := m.cfg.Identity.PeerID()
@@ -123,6 +132,7 @@ func (m *Manager) offered(from signal.PeerID, msg message) {
 	}
 	s := newSession(m, from, msg.Session, answering)
 	s.instance.Store(msg.Instance)
+	s.meet(at)
 	s.receive(msg)
 	if err := m.start(sl, s); err != nil {
 		return

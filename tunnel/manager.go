@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"peerway/signal"
+	"peerway/tunnel/lan"
 	"peerway/tunnel/lane"
 	"peerway/tunnel/network"
 	"peerway/tunnel/pathsock"
@@ -64,6 +65,7 @@ type Config struct {
 	Allowed  func(signal.PeerID) bool         // which peers may have a tunnel
 	Handle   func(context.Context, *Incoming) // serves a stream of a peer; the stream is closed when it returns
 	Listen   netip.AddrPort                   // UDP; zero: any address and port
+	LAN      bool                             // find and be found by peers of the local networks, without the signal server
 	Sparing  bool                             // leave out what takes thousands of packets to find a path
 	Loopback bool                             // offer loopback addresses as candidates, for peers on one machine
 	Log      *slog.Logger                     // nil discards
@@ -110,6 +112,7 @@ type Manager struct {
 	// Set by Run before running is closed.
 	sock      *pathsock.Socket
 	puncher   *punch.Puncher
+	lan       *lan.Neighbours // nil: Config.LAN is not set
 	transport *transport
 	cert      tls.Certificate
 }
@@ -169,6 +172,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer cancel(nil)
 	accepting.Go(func() { cancel(m.accept(ctx)) })
 	accepting.Go(func() { m.learnNAT(ctx) })
+	if m.lan != nil {
+		accepting.Go(func() { m.lan.Run(ctx) })
+	}
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
@@ -186,6 +192,9 @@ func (m *Manager) NetworkChanged() {
 		return // nothing is known yet
 	}
 	m.puncher.Forget()
+	if m.lan != nil {
+		m.lan.NetworkChanged()
+	}
 	m.mu.Lock()
 	m.mappings, m.nat = [2]mapping{}, network.NAT{}
 	m.mu.Unlock()
@@ -227,6 +236,17 @@ func (m *Manager) open() (err error) {
 		},
 		Log: m.log,
 	})
+	if m.cfg.LAN {
+		m.lan = lan.New(lan.Config{
+			Identity: m.cfg.Identity,
+			Port:     m.sock.Port(),
+			Write:    m.sock.WriteReal,
+			Allowed:  m.cfg.Allowed,
+			Take:     m.take,
+			Loopback: m.cfg.Loopback,
+			Log:      m.log,
+		})
+	}
 	m.transport, err = listenQUIC(m.sock, m.cert, m.expected)
 	return err
 }

@@ -68,6 +68,27 @@ func (m message) encode() ([]byte, error) {
 	return b, err
 }
 
+// fit is encode for at most so many bytes: the candidates that are named last, and are the
+// least likely, stay behind.
+func (m message) fit(bytes int) ([]byte, error) {
+	for {
+		b, err := m.encode()
+		if err != nil || len(b) <= bytes {
+			return b, err
+		}
+		switch {
+		case m.Punch != nil && len(m.Punch.Candidates) > 0:
+			d := *m.Punch // others have it too
+			d.Candidates = d.Candidates[:len(d.Candidates)-1]
+			m.Punch = &d
+		case len(m.Candidates) > 0:
+			m.Candidates = m.Candidates[:len(m.Candidates)-1]
+		default:
+			return nil, fmt.Errorf("%w: %d bytes", errMessage, len(b))
+		}
+	}
+}
+
 // decodeMessage reads what encode writes. Everything in b is hostile.
 func decodeMessage(b []byte) (message, error) {
 	if len(b) > maxMessage {

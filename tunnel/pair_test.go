@@ -25,6 +25,7 @@ type wire struct {
 	to    *Manager // set before Run
 	queue chan func(*Manager)
 	cut   atomic.Bool
+	stuck atomic.Bool           // Send waits for an answer that does not come
 	err   atomic.Pointer[error] // what Send answers
 }
 
@@ -46,6 +47,10 @@ func (w *wire) run(ctx context.Context) {
 func (w *wire) Send(ctx context.Context, _ signal.PeerID, sealed []byte) error {
 	if err := w.err.Load(); err != nil {
 		return *err
+	}
+	if w.stuck.Load() {
+		<-ctx.Done()
+		return context.Cause(ctx)
 	}
 	w.post(func(m *Manager) { m.Deliver(w.from, sealed) })
 	return nil
@@ -83,20 +88,19 @@ type end struct {
 // handle.
 func newPair(t testing.TB, loopback bool, linger time.Duration, handle func(context.Context, *Incoming)) (a, b *end) {
 	t.Helper()
+	return newPairOf(t, Config{Handle: handle, Listen: netip.MustParseAddrPort("127.0.0.1:0"), Loopback: loopback, linger: linger})
+}
+
+// newPairOf is newPair for what else cfg says.
+func newPairOf(t testing.TB, cfg Config) (a, b *end) {
+	t.Helper()
 	ids := []signal.Identity{signal.NewIdentity(), signal.NewIdentity()}
 	ends := make([]*end, 2)
 	for i, id := range ids {
-		w := newWire(id.PeerID())
-		ends[i] = &end{id: id.PeerID(), wire: w, Manager: New(Config{
-			Identity: id,
-			Instance: uint64(i + 1),
-			Signal:   w,
-			Allowed:  func(signal.PeerID) bool { return true },
-			Handle:   handle,
-			Listen:   netip.MustParseAddrPort("127.0.0.1:0"),
-			Loopback: loopback,
-			linger:   linger,
-		})}
+		w, cfg := newWire(id.PeerID()), cfg
+		cfg.Identity, cfg.Instance, cfg.Signal = id, uint64(i+1), w
+		cfg.Allowed = func(signal.PeerID) bool { return true }
+		ends[i] = &end{id: id.PeerID(), wire: w, Manager: New(cfg)}
 	}
 	a, b = ends[0], ends[1]
 	a.wire.to, b.wire.to = b.Manager, a.Manager

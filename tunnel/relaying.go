@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"peerway/signal/relay"
+	"peerway/tunnel/lan"
 	"peerway/tunnel/path"
 )
 
@@ -74,6 +75,12 @@ func (m *Manager) Granted(id uint64, places []relay.Place) {
 // deliver takes what the socket has received and is neither QUIC nor of a path. It
 // borrows packet and never blocks.
 func (m *Manager) deliver(packet []byte, from netip.AddrPort) {
+	if lan.IsPacket(packet) {
+		if m.lan != nil {
+			m.lan.Deliver(packet, from)
+		}
+		return
+	}
 	if !relay.IsAnswer(packet) {
 		m.puncher.Deliver(packet, from)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,9 @@ type session struct {
 	doubted atomic.Bool // the server says that its process is another one
 	hints   hints       // for the congestion controller
 
+	near   atomic.Pointer[netip.AddrPort] // where the peer is in the local network; nil: not known
+	flight flight                         // what nobody may have received
+
 	route *pathsock.Peer // opened by register, closed by run
 	paths atomic.Pointer[[]PathInfo]
 
@@ -103,7 +107,7 @@ func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
 
 // register makes packets from the peer find the session. unregister undoes it.
 func (s *session) register() {
-	s.route = s.m.sock.Add(relayed{s.m.cfg.Signal, s.id}, s.id)
+	s.route = s.m.sock.Add(relayed{s.m.cfg.Signal, s}, s.id)
 	s.where = path.Decision{Websocket: true, Name: path.Websocket}
 	s.m.cfg.Signal.Bind(s.id, s.peer) // without a server the introduction fails, and says so
 	s.m.routes.Store(s.id, s)
@@ -113,10 +117,13 @@ func (s *session) register() {
 // relayed sends packets of a session over the relay.
 type relayed struct {
 	signal  Signaler
-	session uint64
+	session *session
 }
 
-func (r relayed) WritePacket(p []byte) error { return r.signal.Relay(r.session, p) }
+func (r relayed) WritePacket(p []byte) error {
+	r.session.flight.keep(p)
+	return r.signal.Relay(r.session.id, p)
+}
 
 // cancel ends the session. It does not wait.
 func (s *session) cancel(cause error) { s.stop(cause) }
@@ -229,6 +236,7 @@ func (s *session) serve(ctx context.Context) error {
 	}
 	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
 
+	s.flight.land()
 	s.conn, s.started = conn, time.Now()
 	steer(conn, s.route, &s.hints)
 	s.control = newControl(func() { s.cancel(fmt.Errorf("%w: it takes no messages", errBroken)) })
@@ -252,7 +260,7 @@ func (s *session) serve(ctx context.Context) error {
 		return errSuperseded
 	}
 	close(s.ready)
-	s.log.Info("tunnel is up", "path", path.Websocket, "dur", time.Since(s.started).Round(time.Millisecond))
+	s.log.Info("tunnel is up", "path", s.whereNow().Name, "dur", time.Since(s.started).Round(time.Millisecond))
 	err = s.keep(ctx)
 	s.retire(err) // before anything is closed: nobody may find it any more
 	cancel(err)

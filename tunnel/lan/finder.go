@@ -19,9 +19,10 @@ const (
 	// searchFor bounds a search. Who is there answers in milliseconds.
 	searchFor = time.Second
 
-	// askEvery is when a question is repeated: Wi-Fi loses multicast packets. By another
-	// name each time, so that nobody says the same twice in a second (RFC 6762 section 6).
-	askEvery = 250 * time.Millisecond
+	// A question is repeated after firstAsk, and then after twice as long each time: Wi-Fi
+	// loses multicast packets. By another name each time, so that nobody says the same
+	// twice in a second (RFC 6762 section 6).
+	firstAsk = 100 * time.Millisecond
 
 	// maxPlaces bounds the answers of one search that are believed. Whoever overhears a
 	// question can answer it.
@@ -219,7 +220,8 @@ func (f *finder) find(ctx context.Context, peer signal.PeerID, at func(netip.Add
 		f.ask(name)
 	}
 	ask()
-	again := time.NewTicker(askEvery)
+	pause := firstAsk
+	again := time.NewTimer(pause)
 	defer again.Stop()
 	end := time.NewTimer(searchFor)
 	defer end.Stop()
@@ -234,6 +236,8 @@ func (f *finder) find(ctx context.Context, peer signal.PeerID, at func(netip.Add
 		case <-again.C:
 			if len(known) == 0 {
 				ask()
+				pause *= 2
+				again.Reset(pause)
 			}
 		case <-end.C:
 			return
