@@ -34,6 +34,7 @@ type Routes struct {
 	mu    sync.RWMutex
 	peers map[string]peer
 	cut   bool // see SetCut
+	near  bool // see SetNear
 }
 
 type peer struct {
@@ -80,6 +81,14 @@ func (r *Routes) SetCut(cut bool) {
 	r.cut = cut
 }
 
+// SetNear says whether peers may be found without the signal server. Then one that is
+// offline, or of which nobody knows what it offers, is worth a try.
+func (r *Routes) SetNear(near bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.near = near
+}
+
 // List returns every route, ordered by peer and service.
 func (r *Routes) List() []Route {
 	r.mu.RLock()
@@ -99,7 +108,8 @@ func (r *Routes) List() []Route {
 // Lookup finds the service that name means, and its scheme. A name is
 // PEER/SERVICE, SERVICE.PEER.localhost, SERVICE.localhost or SERVICE, each of the latter
 // three with or without a port; SERVICE alone must be unique. Case does
-// not matter. An error is an [*Error] that says what was probably meant; the
+// not matter. The scheme is empty if it is not known: the service of a peer that is only
+// worth a try. An error is an [*Error] that says what was probably meant; the
 // target is set as far as it was understood.
 func (r *Routes) Lookup(name string) (target Target, scheme string, err error) {
 	target, err = parseName(name)
@@ -154,6 +164,8 @@ func (r *Routes) find(target Target) (Target, string, error) {
 	}
 	scheme, ok := p.services[target.Service]
 	switch {
+	case !p.online && r.near && (ok || len(p.services) == 0):
+		return target, scheme, nil
 	case !p.online && r.cut:
 		return target, scheme, &Error{
 			Code: CodeNoPath, Hop: HopSignal, Target: target,

@@ -157,6 +157,40 @@ func TestRoutesFollowPresence(t *testing.T) {
 	}
 }
 
+// TestRoutesWithoutServer tries peers that may be found without the signal server.
+func TestRoutesWithoutServer(t *testing.T) {
+	r := new(proxy.Routes)
+	r.SetCut(true)
+	r.SetNear(true)
+	r.SetPeer("home", false, nil) // nobody has said yet what it offers
+	for _, name := range []string{"home/web", "web.home.localhost:7480"} {
+		if target, scheme, err := r.Lookup(name); err != nil || scheme != "" || target != (proxy.Target{Peer: "home", Service: "web"}) {
+			t.Errorf("Lookup(%s) = %v, %q, %v; want it to be tried", name, target, scheme, err)
+		}
+	}
+	if target, _, rest, err := r.LookupPath("/home/cam/trackID=1"); err != nil || target.Service != "cam" || rest != "/trackID=1" {
+		t.Errorf("LookupPath() = %v, %q, %v", target, rest, err)
+	}
+	for _, name := range []string{"nobody/web", "web", "home"} {
+		if _, _, err := r.Lookup(name); err == nil {
+			t.Errorf("%s is tried", name)
+		}
+	}
+	r.SetPeer("home", true, []proxy.Entry{{"web", "http"}})
+	r.SetCut(false)
+	r.SetPeer("home", false, nil)
+	if _, scheme, err := r.Lookup("home/web"); err != nil || scheme != "http" {
+		t.Errorf("Lookup(home/web) of an offline peer = %q, %v; want it to be tried", scheme, err)
+	}
+	if _, _, err := r.Lookup("home/cam"); err == nil {
+		t.Error("a service that the peer did not have is tried")
+	}
+	r.SetNear(false)
+	if _, _, err := r.Lookup("home/web"); err == nil {
+		t.Error("an offline peer is tried")
+	}
+}
+
 func TestRoutesBoundHostilePeers(t *testing.T) {
 	r := new(proxy.Routes)
 	entries := []proxy.Entry{{"<b>", "http"}, {"", "http"}, {"a.b", "http"}, {strings.Repeat("x", 33), "http"}}

@@ -50,7 +50,7 @@ func (g *gateway) find(path, query string) (place, error) {
 		return place{target: target}, err
 	}
 	at := place{target: target, path: strings.TrimRight(rest, "/"), query: query}
-	if !strings.HasPrefix(scheme, "rtsp") {
+	if scheme != "" && !strings.HasPrefix(scheme, "rtsp") { // empty: nobody knows
 		return at, &proxy.Error{
 			Code: proxy.CodeUnknownName, Hop: proxy.HopGateway, Target: target,
 			Reason: "this service is not a camera but speaks " + scheme,

@@ -48,10 +48,14 @@ func unknownPeer(target proxy.Target) error {
 // explainDial tells a person why there is no tunnel to the peer of target.
 func explainDial(target proxy.Target, err error) error {
 	e := &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: target, Err: err}
+	near := ""
+	if errors.Is(err, tunnel.ErrNotNear) {
+		near = fmt.Sprintf(", and %q was not found in the local network", target.Peer)
+	}
 	switch {
 	case errors.Is(err, signal.ErrOffline):
 		e.Code, e.Hop = proxy.CodePeerOffline, proxy.HopPeer
-		e.Reason = fmt.Sprintf("the peer %q is offline", target.Peer)
+		e.Reason = fmt.Sprintf("the peer %q is offline", target.Peer) + near
 		e.Fix = "start peerway there and check its network"
 	case errors.Is(err, signal.ErrNotAllowed):
 		e.Code, e.Hop = proxy.CodeNotAllowed, proxy.HopSignal
@@ -59,7 +63,7 @@ func explainDial(target proxy.Target, err error) error {
 		e.Fix = "pair again, with a fresh code of peerway expose"
 	case errors.Is(err, signal.ErrDisconnected):
 		e.Hop = proxy.HopSignal
-		e.Reason = "this gateway has no connection to the signal server, which introduces the two"
+		e.Reason = "this gateway has no connection to the signal server, which introduces the two" + near
 		e.Fix = "check this machine's network; the gateway keeps trying"
 	case errors.Is(err, tunnel.ErrNoPath):
 		e.Reason = fmt.Sprintf("no packet gets through to the peer %q", target.Peer)

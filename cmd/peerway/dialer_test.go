@@ -43,6 +43,12 @@ func TestDialErrorsAreExplained(t *testing.T) {
 			t.Errorf("%v exits with %d, want %d", test.err, got, test.exit)
 		}
 	}
+	for _, server := range []error{signal.ErrOffline, signal.ErrDisconnected} {
+		err := explainDial(target, fmt.Errorf("%w: %w", server, tunnel.ErrNotNear))
+		if e, ok := errors.AsType[*proxy.Error](err); !ok || !strings.Contains(e.Reason, `"home" was not found in the local network`) {
+			t.Errorf("%v is explained as %+v", server, e)
+		}
+	}
 	for _, left := range []error{context.Canceled, context.DeadlineExceeded} {
 		if _, ok := errors.AsType[*proxy.Error](explainDial(target, left)); ok {
 			t.Errorf("%v is blamed on a hop", left)

@@ -28,6 +28,7 @@ type nodeConfig struct {
 	services []service  // what it exposes; none: it offers no pairing codes either
 	gateway  *listen    // where it listens for viewers; nil: it is no gateway
 	loopback bool       // all peers are on this machine
+	lan      bool       // peers may be found in the local network
 	metered  bool       // the line is paid for by the byte
 	told     told
 	log      *slog.Logger
@@ -78,11 +79,12 @@ func newNode(cfg nodeConfig) (*node, error) {
 		URL: cfg.url, Identity: identity, Name: cfg.name, Instance: instance, Handler: events{n}, Log: cfg.log,
 	}, cfg.insist)
 	n.tunnels = tunnel.New(tunnel.Config{
-		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, Loopback: cfg.loopback, Sparing: cfg.metered, Log: cfg.log,
+		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, LAN: cfg.lan, Loopback: cfg.loopback, Sparing: cfg.metered, Log: cfg.log,
 		Handle: func(ctx context.Context, in *tunnel.Incoming) { n.exporter.Serve(ctx, newIncoming(in, names)) },
 	})
 	if cfg.gateway != nil {
 		n.gateway = newGateway(*cfg.gateway, names, dialer{names, n.tunnels}, n.tunnelPeers, cfg.told.service, cfg.log)
+		n.gateway.routes.SetNear(cfg.lan)
 	}
 	return n, nil
 }
@@ -385,7 +387,7 @@ func (c *nodeConfig) remembered() (err error) {
 // node returns a node for cfg that prints what programs wait for.
 func (p *program) node(cfg nodeConfig) (*node, error) {
 	var asked sync.Once
-	cfg.metered = p.metered
+	cfg.lan, cfg.metered = !p.noLAN, p.metered
 	cfg.told = told{
 		ready:   func(name string) { p.out.print("ready", name) },
 		service: func(service, peer, url string) { p.out.print("service", service, peer, url) },

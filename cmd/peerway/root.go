@@ -24,6 +24,7 @@ type program struct {
 	stdout, stderr io.Writer
 	verbose        bool
 	stateDir       string // empty means the default
+	noLAN          bool   // leave the local networks alone
 	metered        bool   // the line is paid for by the byte
 }
 
@@ -82,6 +83,11 @@ func (p *program) stateFlag(cmd *cobra.Command) {
 // meteredFlag adds --metered to cmd.
 func (p *program) meteredFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&p.metered, "metered", false, "look for direct paths without the thousands of packets that some NATs need")
+}
+
+// lanFlag adds --no-lan to cmd.
+func (p *program) lanFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.noLAN, "no-lan", false, "without the signal server, do not look for paired peers in the local network, nor answer them")
 }
 
 // statePath returns the state folder to use.

@@ -26,6 +26,7 @@ once with the same --state, while up does not run.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.runUp(cmd, path) },
 	}
 	cmd.Flags().StringVar(&path, "config", usual, "the configuration file")
+	p.lanFlag(cmd)
 	p.meteredFlag(cmd)
 	p.stateFlag(cmd)
 	return cmd
