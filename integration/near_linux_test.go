@@ -1,0 +1,216 @@
+package integration_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"peerway/integration/natlab"
+)
+
+// Without a signal server a gateway does not say where a service is.
+const (
+	nearWeb = "http://web.home.localhost:7480"
+	nearCam = "rtsp://127.0.0.1:8554/home/cam"
+)
+
+// nearIn is how long the first request may take when there is no signal server, and
+// goneIn how long one that is in vain may.
+const (
+	nearIn = 1500 * time.Millisecond
+	goneIn = 4 * time.Second
+)
+
+// A vicinity is a network with a peer and a gateway that are paired.
+type vicinity struct {
+	*home
+	t             *testing.T
+	server        *role
+	peer, gateway *role
+	beside        *natlab.Host
+}
+
+func newVicinity(t *testing.T) *vicinity {
+	t.Helper()
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	lab := natlab.New(t)
+	v := &vicinity{t: t}
+	var signalURL, code string
+	v.server, signalURL = startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	v.home = newHome(t, lab, natlab.SiteConfig{Kind: natlab.UDPBlocked})
+	v.peer, code = v.expose(t, signalURL, "home")
+	v.beside = v.Host()
+	v.gateway = connect(t, v.beside, code)
+	v.gateway.url("home", "web") // the peer knows of the pairing
+	v.restartGateway()
+	v.gateway.url("home", "web")
+	return v
+}
+
+// restartGateway makes an end of the tunnel.
+func (v *vicinity) restartGateway() {
+	v.t.Helper()
+	v.gateway.stop(syscall.SIGINT)
+	v.gateway = startRole(v.t, v.beside, v.gateway.state, "connect", "-v")
+	v.gateway.waitRunning(v.beside)
+}
+
+func (v *vicinity) restartPeer() {
+	v.t.Helper()
+	services := v.peer.services()
+	v.peer.stop(syscall.SIGINT)
+	v.peer = startRole(v.t, v.LAN, v.peer.state, "expose", append([]string{"-v"}, services...)...)
+	v.peer.waitRunning(v.LAN)
+}
+
+// waitRunning waits until the role answers questions, which needs no signal server.
+func (r *role) waitRunning(at place) {
+	r.t.Helper()
+	eventually(r.t, patience, r.name+" runs", func() (string, bool) {
+		out, code := r.asks(at, "status", "--json")
+		return out, code == 0
+	})
+}
+
+// wantPage loads a page and wants the tunnel to go direct.
+func (v *vicinity) wantPage(when string) {
+	v.t.Helper()
+	begun := time.Now()
+	if d := fetch(v.t.Context(), v.beside, nearWeb+"/small", nil); d.err != nil {
+		v.t.Fatal(d.err)
+	}
+	first := time.Since(begun)
+	v.gateway.waitPath(patience, "home", "direct")
+	v.t.Logf("%s: the first page after %v, direct after %v", when, first.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
+	if first > nearIn {
+		v.t.Errorf("%s: the first page took %v, want %v at most", when, first, nearIn)
+	}
+}
+
+// TestNear takes the signal server away from two that are in one network.
+func TestNear(t *testing.T) {
+	v := newVicinity(t)
+	if err := v.server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	v.wantPage("the server hangs")
+	v.server.kill()
+	v.restartGateway()
+	v.wantPage("a new gateway without a server")
+	v.restartPeer()
+	v.restartGateway()
+	v.wantPage("a new peer too")
+	if err := decode(t.Context(), v.beside, "ffmpeg", nearCam, "tcp", 20); err != nil {
+		t.Error(err)
+	}
+
+	v.peer.stop(syscall.SIGINT)
+	v.gateway.waitNoTunnels(patience)
+	begun := time.Now()
+	out, err := v.beside.Command(t.Context(), "curl", "--silent", "--noproxy", "*", nearWeb+"/small").Output()
+	took := time.Since(begun)
+	t.Logf("no peer: refused after %v", took.Round(time.Millisecond))
+	if err != nil || took > goneIn || !strings.Contains(string(out), "was not found in the local network") {
+		t.Errorf("after %v: %v: %s", took, err, out)
+	}
+}
+
+// TestNotNear is TestNear for two that do not want it.
+func TestNotNear(t *testing.T) {
+	v := newVicinity(t)
+	v.server.kill()
+	v.gateway.stop(syscall.SIGINT)
+	v.gateway = startRole(t, v.beside, v.gateway.state, "connect", "--no-lan")
+	v.gateway.waitRunning(v.beside)
+	out, err := v.beside.Command(t.Context(), "curl", "--silent", "--noproxy", "*", nearWeb+"/small").Output()
+	if err != nil || !strings.Contains(string(out), "no connection to the signal server") || strings.Contains(string(out), "local network") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestHostileNeighbour puts somebody into the network who is not paired.
+func TestHostileNeighbour(t *testing.T) {
+	v := newVicinity(t)
+	v.server.kill()
+	v.wantPage("before")
+	at := v.gateway.remote()
+	eve := v.Host()
+
+	heard := 0
+	before := resident(t, v.peer.process)
+	err := eve.Do(func() error {
+		conn, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if err := pester(conn, at); err != nil {
+			return err
+		}
+		for buffer := make([]byte, 2000); ; heard++ {
+			if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+				return err
+			}
+			if _, _, err := conn.ReadFromUDPAddrPort(buffer); err != nil {
+				return nil // nothing more comes
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if heard != 0 {
+		t.Errorf("a stranger gets %d answers", heard)
+	}
+	after := resident(t, v.peer.process)
+	t.Logf("the peer's memory is %d kB before and %d kB after", before>>10, after>>10)
+	if after > before+16<<20 {
+		t.Errorf("the peer's memory went from %d to %d bytes", before, after)
+	}
+	v.restartGateway()
+	v.wantPage("after")
+}
+
+// pester sends 10,000 packets of each kind that nobody should answer, to the group of
+// multicast DNS and to a path socket.
+func pester(conn *net.UDPConn, path netip.AddrPort) error {
+	group := netip.MustParseAddrPort("224.0.0.251:5353")
+	browsing := func(name string, kind dnsmessage.Type) []byte {
+		m := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET}}}
+		b, _ := m.Pack()
+		return b
+	}
+	const service = "_peerway._udp.local."
+	questions := [][]byte{
+		browsing(service, dnsmessage.TypePTR),
+		browsing("_services._dns-sd._udp.local.", dnsmessage.TypePTR),
+		browsing(strings.Repeat("a", 39)+"."+service, dnsmessage.TypeSRV),
+		browsing(strings.Repeat("a", 39)+"."+service, dnsmessage.TypeALL),
+	}
+	random := rand.NewChaCha8([32]byte{1})
+	for i := range 10_000 {
+		question := questions[i%len(questions)]
+		broken := append([]byte(nil), question[:12+i%(len(question)-12)]...)
+		broken[i%len(broken)] ^= byte(i)
+		letter := make([]byte, 1+i%1472)
+		random.Read(letter)
+		letter[0] = byte(10 + i%2) // what package lan takes
+		for _, out := range []struct {
+			packet []byte
+			to     netip.AddrPort
+		}{{question, group}, {broken, group}, {letter, path}} {
+			if _, err := conn.WriteToUDPAddrPort(out.packet, out.to); err != nil && !errors.Is(err, syscall.ENOBUFS) {
+				return fmt.Errorf("pester %v: %w", out.to, err)
+			}
+		}
+	}
+	return nil
+}
