@@ -1,7 +1,8 @@
 // Package tunnel keeps one encrypted tunnel to each remote peer that somebody
 // wants to reach, and carries any number of streams over it.
 //
-// A tunnel is made on demand and shared. It is one QUIC connection whose packets
+// A tunnel is made on demand and shared. The two ends are introduced by the signal server
+// or, where that cannot, in a local network (package lan). It is one QUIC connection whose packets
 // go through the signal server's websocket from the first moment, and move to a relay
 // on UDP and to a direct path as soon as they are proven; QUIC knows each peer by a
 // fictitious address and notices nothing (package pathsock). Streams are yamux

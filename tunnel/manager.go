@@ -288,7 +288,8 @@ func (m *Manager) expected(addr net.Addr) (signal.PeerID, bool) {
 // Read reports it as a [lane.RefusedError].
 //
 // The caller closes the stream. Errors wrap [ErrNoPath], an error
-// of [Signaler], or the cause of ctx.
+// of [Signaler], together with [ErrNotNear] if the local networks were searched as well,
+// or the cause of ctx.
 func (m *Manager) DialContext(ctx context.Context, peer signal.PeerID, service string, class lane.Class) (*lane.Stream, error) {
 	// A tunnel can end between being found and being used; the next one cannot
 	// be older than this call, so few rounds suffice.

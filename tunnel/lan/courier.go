@@ -63,6 +63,7 @@ type letter struct {
 
 // deliver takes what has come to the path socket. It borrows packet and does not block.
 func (c *courier) deliver(packet []byte, at netip.AddrPort) {
+
 	at, ok := c.local(at)
 	if !ok {
 		return
@@ -183,6 +184,8 @@ func (c *courier) send(ctx context.Context, to signal.PeerID, message []byte, pl
 					known = append(known, at)
 					c.write(packet, at) // an error is a lost packet
 				}
+			case ctx.Err() != nil: // which ends the search as well
+				return netip.AddrPort{}, context.Cause(ctx)
 			case len(known) == 0:
 				return netip.AddrPort{}, ErrNobody
 			default:

@@ -129,14 +129,15 @@ func (f *finder) networks() (links, []*channel) {
 // of no local network.
 func (f *finder) local(a netip.AddrPort) (netip.AddrPort, bool) {
 	on, _ := f.networks()
-	l, ok := on.of(a.Addr())
+	ip := a.Addr().Unmap()
+	l, ok := on.of(ip)
 	if !ok {
 		return netip.AddrPort{}, false
 	}
-	if a.Addr().Zone() != "" {
-		a = netip.AddrPortFrom(a.Addr().WithZone(l.zone()), a.Port())
+	if ip.Zone() != "" {
+		ip = ip.WithZone(l.zone())
 	}
-	return a, true
+	return netip.AddrPortFrom(ip, a.Port()), true
 }
 
 // networkChanged makes the finder look around again.
@@ -234,11 +235,9 @@ func (f *finder) find(ctx context.Context, peer signal.PeerID, at func(netip.Add
 				at(place)
 			}
 		case <-again.C:
-			if len(known) == 0 {
-				ask()
-				pause *= 2
-				again.Reset(pause)
-			}
+			ask() // what is known may be a lie
+			pause *= 2
+			again.Reset(pause)
 		case <-end.C:
 			return
 		case <-ctx.Done():

@@ -21,7 +21,7 @@ type Config struct {
 	Listen netip.AddrPort
 
 	// Other takes every packet whose first two bits are 00, from whomever it
-	// came, but for those of a path in use: STUN, and answers of relays. It is
+	// came, but for those of a path in use: STUN, answers of relays, letters. It is
 	// called from the goroutines that read the socket and its outlets, so it must
 	// not block, and it borrows the packet until it returns. Nil drops them.
 	Other func(packet []byte, from netip.AddrPort)
