@@ -31,6 +31,7 @@ var homes = map[string]string{
 	"github.com/bluenviron/mediacommon/v2": "rtsp",
 	"github.com/gorilla/websocket":         "signal",
 	"github.com/hashicorp/yamux":           "tunnel/lane",
+	"github.com/huin/goupnp":               "tunnel/portmap",
 	"github.com/pion/ice/v3":               "tunnel/punch",
 	"github.com/rogpeppe/go-internal":      "",
 	"github.com/spf13/cobra":               "cmd",
