@@ -30,6 +30,8 @@ func runHelper() bool {
 		"rival-peer":    rivalPeer,
 		"rival-gateway": rivalGateway,
 		"hold":          hold,
+		"open-port":     openPort,
+		"probe-router":  probeRouter,
 	}
 	helper, ok := helpers[os.Getenv(helperVariable)]
 	if !ok {

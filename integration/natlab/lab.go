@@ -34,12 +34,14 @@ const (
 // A Lab is one public network with what is connected to it. Its methods fail
 // the test by themselves; they are for the goroutine of the test.
 type Lab struct {
-	// Signal is the public host 203.0.113.10, and 2001:db8::a. [SignalName] is its name.
+	// Signal is the first public host: 203.0.113.10 unless the lab is elsewhere, and
+	// 2001:db8::a. [SignalName] is its name.
 	Signal *Host
 
 	t       testing.TB
-	name    string // peerway-PID-N, begins the names of its namespaces
-	core    string // the namespace of the bridge
+	net     netip.Prefix // the public network, a /24
+	name    string       // peerway-PID-N, begins the names of its namespaces
+	core    string       // the namespace of the bridge
 	made    []string
 	wires   []*Wire
 	hosts   int
@@ -52,11 +54,18 @@ type Lab struct {
 // when the test ends.
 func New(t testing.TB) *Lab {
 	t.Helper()
+	return NewAt(t, netip.MustParsePrefix("203.0.113.0/24"))
+}
+
+// NewAt is New with another public network, a /24 of IPv4: routers in earnest take the usual
+// one for what it is, an example (RFC 5737).
+func NewAt(t testing.TB, network netip.Prefix) *Lab {
+	t.Helper()
 	if reason := Unusable(); reason != "" {
 		t.Skip(reason)
 	}
 	removeStale()
-	l := &Lab{t: t}
+	l := &Lab{t: t, net: network}
 	t.Cleanup(l.remove)
 	l.claimName()
 	l.set(l.core, "ipv6/conf/all/disable_ipv6", "1") // a switch says nothing by itself
@@ -100,15 +109,19 @@ func tryNamespace() string {
 // Host adds a host to the public network.
 func (l *Lab) Host() *Host {
 	l.t.Helper()
-	h := &Host{lab: l, namespace: l.namespace(fmt.Sprintf("host%d", l.hosts)), addr: public4(firstHost + l.hosts), addr6: public6(firstHost + l.hosts)}
+	h := &Host{lab: l, namespace: l.namespace(fmt.Sprintf("host%d", l.hosts)), addr: l.public(firstHost + l.hosts), addr6: public6(firstHost + l.hosts)}
 	l.hosts++
 	l.tellNames(h.namespace)
 	l.plug(h.namespace, "eth0", h.addr, h.addr6)
 	return h
 }
 
-// public4 returns an address of the public network.
-func public4(host int) netip.Addr { return netip.AddrFrom4([4]byte{203, 0, 113, byte(host)}) }
+// public returns an address of the public network.
+func (l *Lab) public(host int) netip.Addr {
+	addr := l.net.Addr().As4()
+	addr[3] = byte(host)
+	return netip.AddrFrom4(addr)
+}
 
 // plug connects a namespace to the public network with a device of that name.
 func (l *Lab) plug(namespace, device string, addr, addr6 netip.Addr) {

@@ -11,7 +11,7 @@ import (
 func (s *Site) apply() {
 	s.lab.t.Helper()
 	cmd := (&Host{namespace: s.box}).Command(s.lab.t.Context(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader("flush ruleset\n" + s.translation() + s.filter("ip") + s.filter("ip6"))
+	cmd.Stdin = strings.NewReader("flush ruleset\n" + s.translation() + s.filter("ip") + s.filter("ip6") + s.daemon)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.lab.t.Fatalf("natlab: rules of %s: %v: %s", s.box, err, out)
 	}

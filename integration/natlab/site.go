@@ -63,6 +63,7 @@ type Site struct {
 	clamp  string                       // the rule that tells TCP of the MTU
 	silent bool                         // it tells nobody else
 	ports  string                       // rules that forward TCP ports
+	daemon string                       // tables of the daemon that maps ports
 }
 
 // Site adds a site with one host to the lab.
@@ -73,7 +74,7 @@ func (l *Lab) Site(cfg SiteConfig) *Site {
 	s.box = l.namespace(fmt.Sprintf("box%d", s.number))
 	var outer6 netip.Addr
 	if s.stack.has4() {
-		s.public = public4(firstSite + s.number)
+		s.public = l.public(firstSite + s.number)
 	}
 	if s.stack.has6() {
 		outer6 = s.outer6()

@@ -97,7 +97,7 @@ const files = "/etc/netns"
 func (l *Lab) tellNames(namespace string) {
 	l.t.Helper()
 	dir := filepath.Join(files, namespace)
-	text := fmt.Sprintf("127.0.0.1 localhost\n::1 localhost\n%v %s\n%v %s\n", public4(firstHost), SignalName, public6(firstHost), SignalName)
+	text := fmt.Sprintf("127.0.0.1 localhost\n::1 localhost\n%v %s\n%v %s\n", l.public(firstHost), SignalName, public6(firstHost), SignalName)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		l.t.Fatalf("natlab: names: %v", err)
 	}

@@ -10,8 +10,8 @@ import (
 // have another address (RFC 6886 section 3.2.1, RFC 6887 section 14.1).
 const announcePort = 5350
 
-// announcePause is how often an announcement is heard: routers repeat them, and others may
-// forge them.
+// announcePause is how often something is done about announcements: routers repeat them, and
+// others may forge them.
 const announcePause = time.Second
 
 // hear calls heard when the router announces something, until ctx is done. It is an
@@ -27,14 +27,13 @@ func hear(ctx context.Context, r router, heard func()) {
 	}
 	defer conn.Close()
 	defer wakeWhenDone(ctx, conn)()
-	packet, last := make([]byte, pcpMax+1), time.Time{}
+	packet := make([]byte, pcpMax+1)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(packet)
 		if err != nil {
 			return
 		}
-		if from.Addr().Unmap() == r.gateway.Addr() && isAnnouncement(packet[:n]) && time.Since(last) >= announcePause {
-			last = time.Now()
+		if from.Addr().Unmap() == r.gateway.Addr() && isAnnouncement(packet[:n]) {
 			heard()
 		}
 	}

@@ -25,27 +25,51 @@ type keeper struct {
 
 	hearing sync.WaitGroup // who hears the router's announcements
 	deaf    context.CancelFunc
+	heard   chan struct{} // holds one
+	heardAt time.Time     // when the last one was acted upon
 }
 
 // listen has the announcements of the router heard, and no longer those of the last one.
-func (k *keeper) listen(ctx context.Context, heard func()) {
+func (k *keeper) listen(ctx context.Context) {
 	k.deaf()
 	here, cancel := context.WithCancel(ctx)
 	k.deaf = cancel
 	at := k.router
-	k.hearing.Go(func() { k.hear(here, at, heard) })
+	k.hearing.Go(func() { k.hear(here, at, func() { notify(k.heard) }) })
 }
 
-// turn does what is due, and returns how long nothing will be. anew says that what is held
-// may be of a network that is not there any more.
-func (k *keeper) turn(ctx context.Context, anew bool) time.Duration {
-	if !anew && k.service != nil && k.refresh(ctx) {
+// await waits for something to do, or for ctx, and returns what it is.
+func (k *keeper) await(ctx context.Context, idle time.Duration) reason {
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	pause := time.NewTimer(announcePause - time.Since(k.heardAt))
+	defer pause.Stop()
+	for listening := (<-chan struct{})(nil); ; {
+		select {
+		case <-ctx.Done():
+			return due
+		case <-k.again:
+			return moved
+		case <-pause.C:
+			listening = k.heard
+		case <-listening:
+			k.heardAt = time.Now()
+			return announced
+		case <-timer.C:
+			return due
+		}
+	}
+}
+
+// turn does what is to be done, and returns how long there will be nothing more.
+func (k *keeper) turn(ctx context.Context, why reason) time.Duration {
+	if why != moved && k.service != nil && k.refresh(ctx, why) {
 		return k.idle()
 	}
 	if k.search(ctx) {
 		return k.idle()
 	}
-	if k.service != nil && !anew && time.Since(k.at) < k.life() {
+	if k.service != nil && why != moved && time.Since(k.at) < k.life() {
 		return retryIn
 	}
 	if k.service != nil && ctx.Err() == nil {
@@ -71,15 +95,19 @@ func (k *keeper) life() time.Duration {
 }
 
 // refresh makes sure that the router has the mapping, and reports whether it does.
-func (k *keeper) refresh(ctx context.Context) bool {
+func (k *keeper) refresh(ctx context.Context, why reason) bool {
 	asking, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	err := k.service.check(asking, k.lease)
-	if err == nil && time.Since(k.at) < k.life()/2 {
-		return true
-	}
-	if err != nil {
-		k.log.Debug("router has not confirmed the port", "path", k.service.protocol(), "err", err)
+	// To renew costs no more than to ask for the clock, by which a router that has
+	// restarted soon after it was switched on cannot be told from one that has not.
+	if why != announced {
+		err := k.service.check(asking, k.lease)
+		if err == nil && time.Since(k.at) < k.life()/2 {
+			return true
+		}
+		if err != nil {
+			k.log.Debug("router has not confirmed the port", "path", k.service.protocol(), "err", err)
+		}
 	}
 	granted, err := k.service.lease(asking, k.wish())
 	if err != nil {

@@ -76,27 +76,31 @@ func notify(c chan<- struct{}) {
 // what was granted. If no router maps ports, it looks again after 10 minutes, or when
 // [Mapper.Again] is called.
 func (m *Mapper) Run(ctx context.Context) error {
-	k := &keeper{Mapper: m, log: m.config.Log.With("local", m.config.Port), deaf: func() {}}
+	k := &keeper{
+		Mapper: m,
+		log:    m.config.Log.With("local", m.config.Port),
+		heard:  make(chan struct{}, 1),
+		deaf:   func() {},
+	}
 	defer k.hearing.Wait()
 	defer func() { k.deaf() }()
 	defer k.end(ctx)
-	heard := make(chan struct{}, 1)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for anew := true; ; {
+	for why := moved; ctx.Err() == nil; {
 		before := k.router
-		timer.Reset(k.turn(ctx, anew))
+		idle := k.turn(ctx, why)
 		if k.router != before {
-			k.listen(ctx, func() { notify(heard) })
+			k.listen(ctx)
 		}
-		anew = false
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-m.again:
-			anew = true
-		case <-heard:
-		case <-timer.C:
-		}
+		why = k.await(ctx, idle)
 	}
+	return context.Cause(ctx)
 }
+
+// A reason is why something is to be done.
+type reason uint8
+
+const (
+	due       reason = iota
+	announced        // the router says that it may have lost the mapping
+	moved            // what is held may be of a network that is not there any more
+)
