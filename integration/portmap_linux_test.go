@@ -141,12 +141,13 @@ func wantOpen(t *testing.T, cfg natlab.PortMapping) {
 	if !reaches(t, lab.Signal, want) {
 		t.Fatal("no packet comes in")
 	}
+	wantOther(t, lab.Signal, site.Host(), want)
 	daemon.Stop()
 	daemon.Start()
 	begun = time.Now()
 	eventually(t, patience, "the restarted router has the mapping", func() (string, bool) {
-		got := daemon.Mappings()
-		return fmt.Sprint(got), len(got) == 1
+		got := fmt.Sprint(daemon.Mappings())
+		return got, strings.Contains(got, site.LAN.Addr().String())
 	})
 	returned := time.Since(begun)
 	if !reaches(t, lab.Signal, want) {
@@ -171,6 +172,51 @@ func wantOpen(t *testing.T, cfg natlab.PortMapping) {
 		t.Error("the port is open after the end")
 	}
 	t.Logf("open after %v, again %v after the restart, closed in %v", opened, returned, took)
+}
+
+// wantOther opens the same port from another host behind the router, which gets another one
+// outside, and closes it.
+func wantOther(t *testing.T, outside, at *natlab.Host, taken netip.AddrPort) {
+	t.Helper()
+	opener := startHelper(t, at, "open-port", strconv.Itoa(int(taken.Port())), "1h")
+	got, err := netip.ParseAddrPort(opener.says("address"))
+	if err != nil || got.Addr() != taken.Addr() || got.Port() == taken.Port() {
+		t.Errorf("the address of the other host is %v, %v, want another port than %v", got, err, taken)
+	}
+	if !reaches(t, outside, got) {
+		t.Error("no packet comes in to the other host")
+	}
+	opener.signal(os.Interrupt)
+	if !reaches(t, outside, taken) {
+		t.Error("the end of the other host has closed the port")
+	}
+}
+
+// TestPortMappingMoves takes a host to another network.
+func TestPortMappingMoves(t *testing.T) {
+	if reason := natlab.Unmappable(); reason != "" {
+		t.Skip(reason)
+	}
+	const port = 40000
+	lab := natlab.NewAt(t, publicNetwork())
+	home, away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted}), lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
+	home.MapPorts(natlab.PortMapping{PCP: true, NATPMP: true})
+	away.MapPorts(natlab.PortMapping{UPnP: true})
+	opener := startHelper(t, home.LAN, "open-port", strconv.Itoa(port), "1h")
+	if got, want := opener.says("address"), netip.AddrPortFrom(home.Public(), port).String(); got != want {
+		t.Fatalf("the address is %s, want %s", got, want)
+	}
+	away.Move(home.LAN)
+	if err := opener.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	want := netip.AddrPortFrom(away.Public(), port)
+	if _, ok := opener.out.find(patience, func(line string) bool { return line == "address "+want.String() }); !ok {
+		t.Fatalf("the address elsewhere is not told: %s", opener.out.tail(10))
+	}
+	if !reaches(t, lab.Signal, want) {
+		t.Error("no packet comes in elsewhere")
+	}
 }
 
 // TestProbeRouter asks routers what they can do.

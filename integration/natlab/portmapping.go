@@ -15,13 +15,10 @@ import (
 
 // A PortMapping says by which protocols the hosts of a site open ports of its box.
 type PortMapping struct {
-	PCP    bool
-	NATPMP bool
-	UPnP   bool // with the version 2 of the gateway device, or 1
-	IGDv1  bool
+	PCP, NATPMP, UPnP bool
 
-	// Deny is an external port that nobody gets.
-	Deny uint16
+	// IGDv1 makes the box a gateway of version 1 of UPnP, not 2.
+	IGDv1 bool
 }
 
 // A Daemon is miniupnpd in the box of a site.
@@ -77,7 +74,6 @@ upnp_nat_table_name=mapped
 upnp_forward_chain=forwarded
 upnp_nat_chain=translated
 upnp_nat_postrouting_chain=returned
-deny %d 0.0.0.0/0 0-65535
 allow 1024-65535 192.168.0.0/16 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 `
@@ -96,7 +92,7 @@ func (s *Site) MapPorts(cfg PortMapping) *Daemon {
 		fmt.Fprintln(&silent, "udp dport 5351 @th,64,8 0 drop")
 	}
 	s.daemon = fmt.Sprintf(daemonTables, silent.String())
-	text := fmt.Sprintf(daemonConfig, word(cfg.UPnP), word(cfg.PCP || cfg.NATPMP), word(cfg.IGDv1), s.number, cfg.Deny)
+	text := fmt.Sprintf(daemonConfig, word(cfg.UPnP), word(cfg.PCP || cfg.NATPMP), word(cfg.IGDv1), s.number)
 	if err := os.WriteFile(d.file, []byte(text), 0o600); err != nil {
 		s.lab.t.Fatal(err)
 	}

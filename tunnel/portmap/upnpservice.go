@@ -114,17 +114,24 @@ func (s *upnpService) lease(ctx context.Context, w wish) (lease, error) {
 	}
 }
 
-// check looks whether the mapping is there and still leads here.
 func (s *upnpService) check(ctx context.Context, l lease) error {
 	addr, err := s.address(ctx)
 	if err != nil {
 		return err
 	}
+	if addr != l.external.Addr() {
+		return errLost
+	}
+	return s.leadsHere(ctx, l)
+}
+
+// leadsHere returns an error unless the mapping is there and leads to this host.
+func (s *upnpService) leadsHere(ctx context.Context, l lease) error {
 	var out struct{ NewInternalPort, NewInternalClient string }
 	if err := s.do(ctx, "GetSpecificPortMappingEntry", mappingOf(l), &out); err != nil {
 		return err
 	}
-	if addr != l.external.Addr() || out.NewInternalPort != decimal(l.port) || out.NewInternalClient != s.local.String() {
+	if out.NewInternalPort != decimal(l.port) || out.NewInternalClient != s.local.String() {
 		return errLost
 	}
 	return nil
@@ -132,8 +139,8 @@ func (s *upnpService) check(ctx context.Context, l lease) error {
 
 func (s *upnpService) release(ctx context.Context, l lease) error {
 	if !l.external.Addr().IsValid() {
-		// It is not known to be ours, and some routers let everybody delete everything.
-		if err := s.check(ctx, l); err != nil && !errors.Is(err, errLost) {
+		// It was never granted, and some routers let everybody delete everything.
+		if err := s.leadsHere(ctx, l); err != nil {
 			return err
 		}
 	}
