@@ -85,6 +85,8 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.fly()
 		case addr := <-c.mapped:
 			c.learned(addr)
+		case addr := <-s.opened:
+			c.learned(addr)
 		case places := <-s.places:
 			c.moor(places)
 		case a := <-s.answers:

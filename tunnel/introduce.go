@@ -22,6 +22,9 @@ func (m *Manager) Connected(server, other netip.AddrPort) {
 	if m.server, m.other = server, other; m.nat == (network.NAT{}) {
 		m.askNAT()
 	}
+	if m.opening != nil {
+		m.opening.look()
+	}
 }
 
 // Disconnected tells the Manager that there is no signal server. Tunnels go on.

@@ -66,6 +66,7 @@ type Config struct {
 	Handle   func(context.Context, *Incoming) // serves a stream of a peer; the stream is closed when it returns
 	Listen   netip.AddrPort                   // UDP; zero: any address and port
 	LAN      bool                             // find and be found by peers of the local networks, without the signal server
+	OpenPort bool                             // have the router let packets of strangers in
 	Sparing  bool                             // leave out what takes thousands of packets to find a path
 	Loopback bool                             // offer loopback addresses as candidates, for peers on one machine
 	Log      *slog.Logger                     // nil discards
@@ -113,6 +114,7 @@ type Manager struct {
 	sock      *pathsock.Socket
 	puncher   *punch.Puncher
 	lan       *lan.Neighbours // nil: Config.LAN is not set
+	opening   *opening        // nil: Config.OpenPort is not set
 	transport *transport
 	cert      tls.Certificate
 }
@@ -175,6 +177,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	if m.lan != nil {
 		accepting.Go(func() { m.lan.Run(ctx) })
 	}
+	if m.opening != nil {
+		accepting.Go(func() { m.keepOpen(ctx) })
+	}
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
@@ -194,6 +199,9 @@ func (m *Manager) NetworkChanged() {
 	m.puncher.Forget()
 	if m.lan != nil {
 		m.lan.NetworkChanged()
+	}
+	if m.opening != nil {
+		m.opening.mapper.Again()
 	}
 	m.mu.Lock()
 	m.mappings, m.nat = [2]mapping{}, network.NAT{}
@@ -220,6 +228,9 @@ func (m *Manager) open() (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if m.cfg.OpenPort {
+		m.opening = newOpening(m, m.sock.Port())
 	}
 	m.puncher = punch.New(punch.Config{
 		Write:         m.sock.WriteReal,
@@ -380,6 +391,9 @@ func (m *Manager) start(sl *slot, s *session) error {
 		sl.pending.cancel(errSuperseded)
 	}
 	sl.pending = s
+	if m.opening != nil {
+		m.opening.need()
+	}
 	s.register()
 	m.sessions.Go(s.run)
 	return nil

@@ -56,6 +56,11 @@ func (m *Manager) lastMapped() (all []netip.AddrPort) {
 			all = append(all, known.addr)
 		}
 	}
+	if m.opening != nil {
+		if open := m.opening.known(); open.IsValid() {
+			all = append(all, open)
+		}
+	}
 	return all
 }
 

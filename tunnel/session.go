@@ -43,10 +43,11 @@ type session struct {
 	inbox chan message    // from the peer; full: the message is lost
 	conns chan *quic.Conn // answering: from the listener
 
-	places  chan []relay.Place // relays on UDP that may be used; holds the newest
-	answers chan relayAnswer   // of those
-	moved   chan struct{}      // holds a token when the network has changed
-	nat     chan network.NAT   // what was found out about it since
+	places  chan []relay.Place  // relays on UDP that may be used; holds the newest
+	answers chan relayAnswer    // of those
+	moved   chan struct{}       // holds a token when the network has changed
+	nat     chan network.NAT    // what was found out about it since
+	opened  chan netip.AddrPort // where everybody can reach this end
 
 	stop     context.CancelCauseFunc // ends life
 	life     context.Context
@@ -95,6 +96,7 @@ func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
 		answers: make(chan relayAnswer, 4),
 		moved:   make(chan struct{}, 1),
 		nat:     make(chan network.NAT, 4),
+		opened:  make(chan netip.AddrPort, 1),
 		ready:   make(chan struct{}),
 		retired: make(chan struct{}),
 		idle:    idleClock{linger: m.cfg.linger, answerIn: 5 * time.Second},

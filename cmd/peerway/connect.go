@@ -49,6 +49,7 @@ service that can be reached, also for those that come later. Each address takes 
 	}
 	at.flags(cmd)
 	p.lanFlag(cmd)
+	p.portFlag(cmd)
 	p.meteredFlag(cmd)
 	p.stateFlag(cmd)
 	return cmd

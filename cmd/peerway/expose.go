@@ -46,6 +46,7 @@ in within ten minutes. When it is used or too old, the next one follows.`,
 	cmd.Flags().StringVar(&server, "signal", "", "URL that peerway signal printed (default $PEERWAY_SIGNAL, or the one of last time)")
 	cmd.Flags().StringVar(&name, "name", "", "name of this peer (default: the one of last time, or the host name)")
 	p.lanFlag(cmd)
+	p.portFlag(cmd)
 	p.meteredFlag(cmd)
 	p.stateFlag(cmd)
 	return cmd

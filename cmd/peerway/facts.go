@@ -13,6 +13,7 @@ import (
 
 	"peerway/cmd/peerway/state"
 	"peerway/tunnel/network"
+	"peerway/tunnel/portmap"
 )
 
 // Facts are what doctor and netcheck have found out. Fields that were not looked at
@@ -25,6 +26,7 @@ type facts struct {
 	NAT       network.NAT    // of IPv4, if UDP passes there; else of IPv6
 	Mapped6   netip.AddrPort // this host's IPv6 address as the server sees it
 	Probed    bool           // the NAT was asked about
+	Router    portmap.Report // what it does for the asking
 
 	Running *report // of the process that uses the state folder; nil: there is none
 
@@ -33,6 +35,9 @@ type facts struct {
 	PongErr       *askError
 	ServiceErr    *askError // nil: it answers, or was not asked
 }
+
+// opens reports whether the router opens ports to the internet, as it says.
+func (f *facts) opens() bool { return len(f.Router.Protocols) > 0 && !f.Router.DoubleNAT() }
 
 // serverOf returns where the signal server is: as given, of the process that runs, or as
 // the state folder remembers.
@@ -62,6 +67,9 @@ func (p *program) serverOf(given string, running *report) (string, error) {
 // lookAtNetwork fills in what concerns the network of this host.
 func (f *facts) lookAtNetwork(ctx context.Context) {
 	f.Addresses, _ = network.Addresses() // none says the same
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { f.Router, _ = portmap.Probe(ctx) }) // no router opens no port
 	if f.Server == "" {
 		return
 	}

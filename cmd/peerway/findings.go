@@ -83,9 +83,9 @@ func findingsOfNAT() []finding {
 			fix:   say("let UDP out in the firewall of this network, at least to the port of the signal server; and in at the server's"),
 		}, {
 			code: "nat-symmetric", step: stepNAT, after: []string{"udp-blocked"},
-			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta == 0 },
+			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta == 0 && !f.opens() },
 			text:  say("the NAT gives every destination another port: peers behind strict NATs are reached over the relay only"),
-			fix:   say("in the router, switch the NAT to \"full cone\" or \"endpoint independent\""),
+			fix:   say("in the router, switch PCP, NAT-PMP or UPnP on, or the NAT to \"full cone\" or \"endpoint independent\""),
 		}, {
 			code: "nat-symmetric-regular", step: stepNAT, note: true, after: []string{"udp-blocked"},
 			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta != 0 },
@@ -93,6 +93,13 @@ func findingsOfNAT() []finding {
 				return fmt.Sprintf("the NAT gives every destination another port, %+d from the last", f.NAT.Delta)
 			},
 			fix: say(""),
+		}, {
+			code: "double-nat", step: stepNAT, note: true, after: []string{"udp-blocked"},
+			found: func(f *facts) bool { return f.Router.DoubleNAT() },
+			text: func(f *facts) string {
+				return fmt.Sprintf("the router opens ports, but is behind a NAT itself: its address is %v", f.Router.External)
+			},
+			fix: say("where the outer box is yours, make it a bridge; providers may give a public address on request"),
 		}, {
 			code: "nat-unknown", step: stepNAT, note: true, after: []string{"udp-blocked"},
 			found: func(f *facts) bool { return f.NAT.Mapped.IsValid() && f.NAT.Mapping == network.Unknown },

@@ -62,7 +62,10 @@ type networkReport struct {
 	Filtering string   `json:"filtering"`         // the same
 	Delta     int      `json:"delta,omitempty"`
 	Hairpin   bool     `json:"hairpin"`
-	IPv6      bool     `json:"ipv6"` // this host has a global address
+	IPv6      bool     `json:"ipv6"`               // this host has a global address
+	Router    string   `json:"router,omitempty"`   // the default gateway
+	Opens     []string `json:"opens_ports_by"`     // "pcp", "nat-pmp", "upnp"
+	External  string   `json:"external,omitempty"` // the router's public address, as it says
 	Addresses []string `json:"addresses"`
 	Findings  []found  `json:"findings"`
 }
@@ -74,7 +77,7 @@ func (p *program) tellNetwork(f *facts, asJSON bool) error {
 	r := networkReport{
 		Schema: 1, Verdict: verdict(f), Server: f.Server, Proxy: f.Proxy, UDP: f.NAT.Mapped.IsValid(), RTT: milliseconds(f.NAT.RTT),
 		Mapping: string(f.NAT.Mapping), Filtering: string(f.NAT.Filtering), Delta: f.NAT.Delta, Hairpin: f.NAT.Hairpin,
-		Addresses: []string{}, Findings: diagnose(f, aboutNetwork()),
+		Addresses: []string{}, Opens: []string{}, Findings: diagnose(f, aboutNetwork()),
 	}
 	if r.UDP {
 		r.Mapped = f.NAT.Mapped.String()
@@ -83,6 +86,15 @@ func (p *program) tellNetwork(f *facts, asJSON bool) error {
 	}
 	if f.Mapped6.IsValid() {
 		r.Mapped6 = f.Mapped6.String()
+	}
+	for _, protocol := range f.Router.Protocols {
+		r.Opens = append(r.Opens, string(protocol))
+	}
+	if f.Router.Gateway.IsValid() {
+		r.Router = f.Router.Gateway.String()
+	}
+	if f.Router.External.IsValid() {
+		r.External = f.Router.External.String()
 	}
 	for _, a := range f.Addresses {
 		r.IPv6 = r.IPv6 || isGlobal6(a)
@@ -113,6 +125,8 @@ func verdict(f *facts) string {
 		return "open: every peer that sends UDP can be reached directly"
 	case n.Filtering == network.Endpoint:
 		return "easy: every peer that sends UDP can be reached directly"
+	case f.opens():
+		return "easy: the router opens a port, so that every peer that sends UDP can be reached directly"
 	case n.Mapping == network.Dependent:
 		return "hard: direct with peers behind easy NATs, with others over the relay"
 	case n.Mapping == network.Unknown:
@@ -134,6 +148,7 @@ func (r networkReport) write(w io.Writer) error {
 	}
 	line("public address", strings.Join(slices.Compact([]string{r.Mapped, cmp.Or(r.Mapped6, r.Mapped)}), ", "))
 	line("NAT", r.nat())
+	line("router opens ports", strings.Join(r.Opens, ", "))
 	line("IPv6", map[bool]string{true: "yes", false: "no"}[r.IPv6])
 	line("addresses", strings.Join(r.Addresses, ", "))
 	if err := t.Flush(); err != nil {

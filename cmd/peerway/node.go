@@ -29,6 +29,7 @@ type nodeConfig struct {
 	gateway  *listen    // where it listens for viewers; nil: it is no gateway
 	loopback bool       // all peers are on this machine
 	lan      bool       // peers may be found in the local network
+	openPort bool       // the router is asked to let packets in
 	metered  bool       // the line is paid for by the byte
 	told     told
 	log      *slog.Logger
@@ -79,7 +80,7 @@ func newNode(cfg nodeConfig) (*node, error) {
 		URL: cfg.url, Identity: identity, Name: cfg.name, Instance: instance, Handler: events{n}, Log: cfg.log,
 	}, cfg.insist)
 	n.tunnels = tunnel.New(tunnel.Config{
-		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, LAN: cfg.lan, Loopback: cfg.loopback, Sparing: cfg.metered, Log: cfg.log,
+		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, LAN: cfg.lan, OpenPort: cfg.openPort, Loopback: cfg.loopback, Sparing: cfg.metered, Log: cfg.log,
 		Handle: func(ctx context.Context, in *tunnel.Incoming) { n.exporter.Serve(ctx, newIncoming(in, names)) },
 	})
 	if cfg.gateway != nil {
@@ -387,7 +388,7 @@ func (c *nodeConfig) remembered() (err error) {
 // node returns a node for cfg that prints what programs wait for.
 func (p *program) node(cfg nodeConfig) (*node, error) {
 	var asked sync.Once
-	cfg.lan, cfg.metered = !p.noLAN, p.metered
+	cfg.lan, cfg.openPort, cfg.metered = !p.noLAN, !p.noPort, p.metered
 	cfg.told = told{
 		ready:   func(name string) { p.out.print("ready", name) },
 		service: func(service, peer, url string) { p.out.print("service", service, peer, url) },

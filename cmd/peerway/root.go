@@ -26,6 +26,7 @@ type program struct {
 	stateDir       string // empty means the default
 	noLAN          bool   // leave the local networks alone
 	metered        bool   // the line is paid for by the byte
+	noPort         bool   // leave the router alone
 }
 
 const longHelp = `Peerway makes HTTP and RTSP servers behind other people's NATs reachable at localhost.
@@ -88,6 +89,11 @@ func (p *program) meteredFlag(cmd *cobra.Command) {
 // lanFlag adds --no-lan to cmd.
 func (p *program) lanFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&p.noLAN, "no-lan", false, "without the signal server, do not look for paired peers in the local network, nor answer them")
+}
+
+// portFlag adds --no-port-mapping to cmd.
+func (p *program) portFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.noPort, "no-port-mapping", false, "do not ask the router to let packets of paired peers in (PCP, NAT-PMP, UPnP)")
 }
 
 // statePath returns the state folder to use.

@@ -27,6 +27,7 @@ once with the same --state, while up does not run.`,
 	}
 	cmd.Flags().StringVar(&path, "config", usual, "the configuration file")
 	p.lanFlag(cmd)
+	p.portFlag(cmd)
 	p.meteredFlag(cmd)
 	p.stateFlag(cmd)
 	return cmd

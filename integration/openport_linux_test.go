@@ -1,0 +1,55 @@
+package integration_test
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"peerway/integration/natlab"
+)
+
+// TestOpenPort puts both behind symmetric NATs, between which there is no direct path,
+// unless the router of one of them opens a port for its peer. Whoever is behind that may be
+// the end that dials or the one that answers.
+func TestOpenPort(t *testing.T) {
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	if reason := natlab.Unmappable(); reason != "" {
+		t.Skip(reason)
+	}
+	for _, test := range []struct {
+		name       string
+		home, away natlab.PortMapping
+	}{
+		{"pcp at home", natlab.PortMapping{PCP: true, NATPMP: true, UPnP: true}, natlab.PortMapping{}},
+		{"upnp at home", natlab.PortMapping{UPnP: true}, natlab.PortMapping{}},
+		{"nat-pmp away", natlab.PortMapping{}, natlab.PortMapping{NATPMP: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			lab := natlab.NewAt(t, publicNetwork())
+			_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+			home, away := newHome(t, lab, natlab.SiteConfig{Kind: natlab.Symmetric}), lab.Site(natlab.SiteConfig{Kind: natlab.Symmetric})
+			site, daemon := home.Site, (*natlab.Daemon)(nil)
+			if test.home != (natlab.PortMapping{}) {
+				daemon = home.MapPorts(test.home)
+			} else {
+				site, daemon = away, away.MapPorts(test.away)
+			}
+			peer, code := home.expose(t, signalURL, "home")
+			if rules := daemon.Mappings(); len(rules) != 0 {
+				t.Errorf("a port is open before anybody needs it: %v", rules)
+			}
+			gateway := connect(t, away.LAN, code)
+			begun := time.Now()
+			wantEverything(t, away.LAN, home, gateway, "direct")
+			t.Logf("all of it took %v", time.Since(begun).Round(time.Millisecond))
+			if remote := gateway.remote(); site == home.Site && remote.Addr() != home.Public() {
+				t.Errorf("the path leads to %v, want %v", remote, home.Public())
+			}
+			gateway.stop(syscall.SIGINT)
+			peer.stop(syscall.SIGINT)
+			if rules := daemon.Mappings(); len(rules) != 0 {
+				t.Errorf("the port is still open: %v", rules)
+			}
+		})
+	}
+}

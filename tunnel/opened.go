@@ -1,0 +1,113 @@
+package tunnel
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"peerway/tunnel/portmap"
+)
+
+// An opening is the port of the socket that the router of the local network leaves open to
+// everybody, once there is somebody to tell of it.
+type opening struct {
+	mapper *portmap.Mapper
+
+	wanted  chan struct{} // closed with the first session
+	changed chan struct{} // holds a token when what is open is to be looked at
+	want    sync.Once
+
+	mu     sync.Mutex
+	router netip.AddrPort // as the router says; invalid: nothing is open
+	proven netip.AddrPort // where the signal server has reached the socket; invalid: it has not
+}
+
+// newOpening returns one for a local port. It acquires nothing.
+func newOpening(m *Manager, port uint16) *opening {
+	o := &opening{wanted: make(chan struct{}), changed: make(chan struct{}, 1)}
+	o.mapper = portmap.New(portmap.Config{Port: port, Log: m.log, Changed: func(router netip.AddrPort) {
+		o.mu.Lock()
+		o.router, o.proven = router, netip.AddrPort{}
+		o.mu.Unlock()
+		o.look()
+	}})
+	return o
+}
+
+// need has the port opened, if it is not.
+func (o *opening) need() { o.want.Do(func() { close(o.wanted) }) }
+
+// look has what is open looked at. It never blocks.
+func (o *opening) look() {
+	select {
+	case o.changed <- struct{}{}:
+	default:
+	}
+}
+
+// known returns where everybody can reach the socket, or the zero value.
+func (o *opening) known() netip.AddrPort {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.proven
+}
+
+// keepOpen keeps the port open until ctx is done, and tells all sessions when it is.
+// Routers say much that is not true, as where there is another NAT behind them: an address
+// counts only when the signal server has sent to it, and that has arrived.
+func (m *Manager) keepOpen(ctx context.Context) {
+	o := m.opening
+	select {
+	case <-o.wanted:
+	case <-ctx.Done():
+		return
+	}
+	var mapping sync.WaitGroup
+	defer mapping.Wait()
+	mapping.Go(func() { o.mapper.Run(ctx) })
+	for {
+		select {
+		case <-o.changed:
+		case <-ctx.Done():
+			return
+		}
+		o.mu.Lock()
+		router := o.router
+		o.mu.Unlock()
+		if router.IsValid() {
+			m.proveOpen(ctx, router)
+		}
+	}
+}
+
+// proveOpen asks the signal server to call back.
+func (m *Manager) proveOpen(ctx context.Context, router netip.AddrPort) {
+	for _, server := range m.stunServers() {
+		if !server.Addr().Is4() {
+			continue
+		}
+		seen, err := m.puncher.CallBack(ctx, server, router.Port())
+		if err != nil {
+			m.log.Debug("the open port is not reached from outside", "remote", router, "err", err)
+			return
+		}
+		o := m.opening
+		o.mu.Lock()
+		news := o.router == router && o.proven != seen
+		if news {
+			o.proven = seen
+		}
+		o.mu.Unlock()
+		if news {
+			m.log.Debug("port is open", "remote", seen)
+			m.routes.Range(func(_, s any) bool {
+				select {
+				case s.(*session).opened <- seen:
+				default: // the next attempt will know
+				}
+				return true
+			})
+		}
+		return
+	}
+}
