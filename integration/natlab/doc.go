@@ -16,6 +16,11 @@
 //	home.Wire().SetUp(natlab.Link{Rate: 20e6, Jitter: 5 * time.Millisecond, Loss: 0.01})
 //	sent := home.Wire().Up() // how many frames, how long they waited
 //
+// A site's box may let its hosts open ports, by a real daemon, miniupnpd:
+//
+//	lab := natlab.NewAt(t, netip.MustParsePrefix("11.0.0.0/24")) // it refuses example networks
+//	daemon := lab.Site(natlab.SiteConfig{}).MapPorts(natlab.PortMapping{UPnP: true})
+//
 // It is for Linux and for root. Elsewhere the package is empty.
 //
 // # Ownership

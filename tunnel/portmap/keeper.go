@@ -14,9 +14,10 @@ type keeper struct {
 	*Mapper
 	log *slog.Logger
 
-	router router
-	nonce  nonce // for this router
-	told   netip.AddrPort
+	router  router // the zero value: none
+	nonce   nonce
+	nonceOf netip.AddrPort // the gateway that knows it
+	told    netip.AddrPort
 
 	// What is held; service is nil if there is nothing.
 	service service
@@ -66,11 +67,12 @@ func (k *keeper) turn(ctx context.Context, why reason) time.Duration {
 	if why != moved && k.service != nil && k.refresh(ctx, why) {
 		return k.idle()
 	}
+	before := k.router
 	if k.search(ctx) {
 		return k.idle()
 	}
-	if k.service != nil && why != moved && time.Since(k.at) < k.life() {
-		return retryIn
+	if k.service != nil && k.router == before && time.Since(k.at) < k.life() {
+		return retryIn // it may be back before the mapping is over
 	}
 	if k.service != nil && ctx.Err() == nil {
 		k.log.Info("port is not open at the router any more", "remote", k.lease.external)
@@ -155,10 +157,11 @@ func (k *keeper) search(ctx context.Context) bool {
 	r, err := k.look()
 	if err != nil {
 		k.log.Debug("no router", "err", err)
+		k.router = router{}
 		return false
 	}
-	if r.gateway != k.router.gateway {
-		k.nonce = newNonce()
+	if r.gateway != k.nonceOf { // a router takes another nonce for another client
+		k.nonce, k.nonceOf = newNonce(), r.gateway
 	}
 	k.router = r
 	before, held := k.service, k.lease

@@ -302,6 +302,20 @@ func TestNobodyAnswers(t *testing.T) {
 	}, f)
 }
 
+// What happens to the network need not concern the router.
+func TestSilentInAChange(t *testing.T) {
+	f := newFake(PCP)
+	play(t, func(s *scene) {
+		f.change(func() { f.silent = true })
+		s.m.Again()
+		s.pass(answerIn)
+		f.change(func() { f.silent = false })
+		s.pass(retryIn)
+		s.want(outside)
+		s.wantCalls(f, 1, 1, 0)
+	}, f)
+}
+
 // A router that falls silent is believed until what it granted is over, and found again.
 func TestRouterFallsSilent(t *testing.T) {
 	f := newFake(PCP)

@@ -208,6 +208,24 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// A router that does not know how to be asked for its clock speaks PCP all the same.
+func TestNoAnnounce(t *testing.T) {
+	addr := serveUDP(t, "127.0.0.1", func(q []byte) [][]byte {
+		b := pcpAnswering(q)
+		b[3] = pcpBadOpcode
+		return [][]byte{b}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	s := pcpService{router: loopback(addr)}
+	if _, err := s.announce(ctx); err != nil || s.clock.seconds != 1000 {
+		t.Errorf("announce() = %v, the clock shows %d s", err, s.clock.seconds)
+	}
+	if _, err := s.lease(ctx, wish{port: 5000, life: askLife}); !errors.As(err, new(refusal)) {
+		t.Errorf("lease() = %v", err)
+	}
+}
+
 // The whole, on sockets, with a router that speaks PCP only.
 func TestProbeLoopback(t *testing.T) {
 	var mu sync.Mutex

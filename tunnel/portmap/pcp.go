@@ -17,6 +17,8 @@ const (
 	pcpMapSize  = 36
 	pcpMax      = 1100
 	protocolUDP = 17
+
+	pcpBadOpcode = 4 // a result (section 7.4)
 )
 
 // A nonce proves to a PCP server that a mapping is ours.

@@ -2,6 +2,7 @@ package portmap
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -14,9 +15,13 @@ type pcpService struct {
 
 func (s *pcpService) protocol() Protocol { return PCP }
 
-// announce asks for nothing but the clock of the router.
+// announce asks for nothing but the clock of the router. One that cannot be asked that way
+// shows it, too.
 func (s *pcpService) announce(ctx context.Context) (lost bool, err error) {
 	r, err := s.ask(ctx, announcePCP(s.router.local), func(r pcpReply) bool { return r.opcode == pcpAnnounce })
+	if errors.Is(err, refusal{PCP, pcpBadOpcode}) {
+		err = nil
+	}
 	return err == nil && s.clock.advance(r.epoch, time.Now()), err
 }
 

@@ -20,12 +20,14 @@ const (
 
 // A Config is what a [Mapper] needs.
 type Config struct {
-	// Port is the local UDP port that packets shall arrive at.
+	// Port is the local UDP port that packets shall arrive at, on any address: which one
+	// the router knows depends on the network.
 	Port uint16
 
 	// Changed is told the external address whenever it is another one; the zero value
 	// says that there is none. Addresses behind another NAT are none. It must not block,
-	// and is called by Run only.
+	// and is called by Run only. That Run deletes the mapping in the end is
+	// not told.
 	Changed func(netip.AddrPort)
 
 	// Check is how often the router is asked whether it still has the mapping, which
@@ -73,8 +75,9 @@ func notify(c chan<- struct{}) {
 
 // Run keeps the port open until ctx is done, deletes the mapping, for which it takes 250
 // ms at most, and returns the cause of ctx. It asks for two hours and renews after half of
-// what was granted. If no router maps ports, it looks again after 10 minutes, or when
-// [Mapper.Again] is called.
+// what was granted. If no router maps ports, it looks again after 10 minutes, when the
+// router announces itself, or when [Mapper.Again] is called. It may be called once at a
+// time.
 func (m *Mapper) Run(ctx context.Context) error {
 	k := &keeper{
 		Mapper: m,
@@ -102,5 +105,5 @@ type reason uint8
 const (
 	due       reason = iota
 	announced        // the router says that it may have lost the mapping
-	moved            // what is held may be of a network that is not there any more
+	moved            // the router may be another one
 )

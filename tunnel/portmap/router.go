@@ -12,8 +12,11 @@ const (
 	ssdpPort   = 1900
 )
 
-// errNoGateway says that there is no default gateway.
-var errNoGateway = errors.New("portmap: no default gateway")
+// Why there is no router to ask.
+var (
+	errNoGateway = errors.New("portmap: no default gateway")
+	errPublic    = errors.New("portmap: this host has a public address")
+)
 
 // A router is the default gateway, as this host sees it. The zero value is none.
 type router struct {
@@ -44,6 +47,9 @@ func findRouter() (router, error) {
 			netip.AddrPortFrom(ssdpGroup(), ssdpPort),
 		},
 		local: conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(),
+	}
+	if isPublic(r.local) {
+		return router{}, errPublic // the gateway is a provider's, and nobody's NAT
 	}
 	r.device, r.subnet, err = deviceOf(r.local)
 	return r, err
