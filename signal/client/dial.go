@@ -302,10 +302,14 @@ func (f proxyForward) DialContext(ctx context.Context, network, addr string) (ne
 	return f(ctx, network, addr)
 }
 
-// addresses returns the addresses that the server's name stands for.
+// addresses returns the addresses that the server's name stands for. What it means to a
+// dialer that is not the system's, nobody knows.
 func (d dialer) addresses(ctx context.Context) (all []netip.AddrPort) {
 	if addr, err := netip.ParseAddrPort(d.addr); err == nil {
 		return []netip.AddrPort{addr}
+	}
+	if d.cfg.DialContext != nil {
+		return nil
 	}
 	host, service, _ := net.SplitHostPort(d.addr)
 	port, _ := strconv.ParseUint(service, 10, 16) // signal.URL has looked at it
