@@ -55,3 +55,50 @@ func TestMove(t *testing.T) {
 		})
 	}
 }
+
+// TestMoveStacks gives the gateway's network another prefix of IPv6 in the middle of a
+// download, and in the middle of others moves it to networks of the other protocol.
+func TestMoveStacks(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	signalURL := startSignalByName(t, lab)
+	site := func(stack natlab.Stack, link *natlab.Link) *natlab.Site {
+		return lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted, Stack: stack, Link: link})
+	}
+	home := site(natlab.Dual, &natlab.Link{Rate: 200e6, Delay: 10 * time.Millisecond, Queue: 1 << 20})
+	away, old := site(natlab.IPv6, nil), site(natlab.IPv4, nil)
+	web, hash := startWeb(t, home.LAN, home.LAN.Addr().String())
+	_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
+	gateway := connect(t, away.LAN, code)
+	if d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/small", nil); d.err != nil {
+		t.Fatal(d.err)
+	}
+	for _, test := range []struct {
+		name   string
+		change func()
+	}{
+		{"another prefix", away.Renumber},
+		{"to IPv4", func() { old.Move(away.LAN) }},
+		{"to IPv6", func() { away.Move(away.LAN) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			gateway.waitPath(2*time.Minute, "home", "direct")
+			changed := time.Time{}
+			d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/large", func(bytes int64) {
+				if changed.IsZero() && bytes > largeSize/3 {
+					changed = time.Now()
+					test.change()
+				}
+			})
+			if d.err != nil || d.hash != hash || changed.IsZero() {
+				t.Errorf("the download ended after %d bytes with hash %s (want %s): %v", d.bytes, d.hash, hash, d.err)
+			}
+			gateway.waitPath(2*time.Minute, "home", "direct")
+			t.Logf("the download stalled for %v; direct again after %v", d.stall.Round(time.Millisecond),
+				time.Since(changed).Round(100*time.Millisecond))
+			if d.stall > 2*longestStall {
+				t.Errorf("a stall of %v", d.stall)
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type connection struct {
 	link      *wire.Link
 	server    netip.AddrPort // where it answers STUN and relays; zero if not known
 	other     netip.AddrPort // the same with the other version of IP
+	local     netip.Addr     // this end's; not valid if it is none of IP
 	challenge wire.Challenge
 	binding   []byte
 }
@@ -103,6 +105,8 @@ func (d dialer) dial(ctx context.Context, codec wire.Codec) (_ *connection, err 
 	}
 	looking.Wait() // it began when the dial did, and took no longer than that, or a second
 	c.server, c.other = servers(tcp, direct, known)
+	local, _ := netip.ParseAddrPort(tcp.LocalAddr().String())
+	c.local = local.Addr().Unmap().WithZone("")
 	return c, nil
 }
 
@@ -300,6 +304,19 @@ func (f proxyForward) Dial(network, addr string) (net.Conn, error) {
 // DialContext implements proxy.ContextDialer.
 func (f proxyForward) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	return f(ctx, network, addr)
+}
+
+// homeless reports whether this host has lost the address of its end: nothing will come
+// on the connection any more.
+func (c *connection) homeless() bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil || !c.local.IsValid() {
+		return false
+	}
+	return !slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr() == c.local
+	})
 }
 
 // addresses returns the addresses that the server's name stands for. What it means to a

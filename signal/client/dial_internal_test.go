@@ -51,3 +51,15 @@ func TestServers(t *testing.T) {
 		}
 	}
 }
+
+func TestHomeless(t *testing.T) {
+	for local, want := range map[string]bool{"127.0.0.1": false, "192.0.2.1": true, "2001:db8::1": true} {
+		c := connection{local: netip.MustParseAddr(local)}
+		if got := c.homeless(); got != want {
+			t.Errorf("without %s: %v, want %v", local, got, want)
+		}
+	}
+	if new(connection).homeless() {
+		t.Error("a connection that is none of IP has lost its address")
+	}
+}

@@ -276,6 +276,10 @@ func (s *session) beat(ctx context.Context, every time.Duration) {
 			return
 		case now = <-tick.C:
 		case <-s.hurry:
+			if s.homeless() {
+				s.cancel(errNetworkChanged)
+				return
+			}
 			now = time.Now()
 			pinged, hurriedAt = now, now
 			s.post(link, wire.TypePing, 0, nil)
