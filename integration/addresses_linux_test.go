@@ -76,12 +76,27 @@ func TestManyAddresses(t *testing.T) {
 	}
 }
 
-// TestServerWithTemporaryAddress relays on UDP by a signal server whose system prefers
-// other addresses than the one that peers know.
-func TestServerWithTemporaryAddress(t *testing.T) {
+// TestTemporaryAddresses connects where systems prefer other addresses than the lasting
+// ones: at both ends, whose firewalls let in only what answers, and at the signal server,
+// which peers know by the lasting one.
+func TestTemporaryAddresses(t *testing.T) {
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
 	takeTemporary(t, lab.Signal)
-	cell := stackCell{natlab.SiteConfig{Stack: natlab.IPv4, Kind: natlab.Symmetric}, natlab.SiteConfig{Stack: natlab.IPv6, Kind: natlab.PortRestricted}, "relay-udp", false}
-	wantStackCell(t, startSignalByName(t, lab), lab.Site(cell.there), lab.Site(cell.here), cell)
+	signalURL := startSignalByName(t, lab)
+	firewall := natlab.SiteConfig{Stack: natlab.IPv6, Kind: natlab.PortRestricted}
+	for _, cell := range []stackCell{
+		{natlab.SiteConfig{Stack: natlab.IPv4, Kind: natlab.Symmetric}, firewall, "relay-udp", false},
+		{firewall, firewall, "direct", true},
+	} {
+		t.Run(cell.String(), func(t *testing.T) {
+			home, away := lab.Site(cell.there), lab.Site(cell.here)
+			for _, site := range []*natlab.Site{home, away} {
+				if site.LAN.Addr6().IsValid() {
+					takeTemporary(t, site.LAN)
+				}
+			}
+			wantStackCell(t, signalURL, home, away, cell)
+		})
+	}
 }

@@ -27,7 +27,8 @@ func (p *program) signal() *cobra.Command {
 number. It cannot read what peers say to each other.
 
 Where the public address is not one of this machine, as behind a router or in many clouds, use
---listen :7443 and write the public address into the URL it prints.
+--listen :7443 and write the public address into the URL it prints. So too for both IPv4 and IPv6, with a
+name that has addresses of both: --listen NAME:7443 listens on one of them.
 
 On standard output: "ready URL" when it is open. The URL carries the server's key and the secret to join
 it: give it to "peerway expose --signal URL" and keep it to yourself. The key is made on the first start
