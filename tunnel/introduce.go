@@ -19,7 +19,8 @@ import (
 func (m *Manager) Connected(server, other netip.AddrPort) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.server, m.other = server, other; m.nat == (network.NAT{}) {
+	known := m.server == server && m.other == other
+	if m.server, m.other = server, other; !known || m.nat == (network.NAT{}) {
 		m.askNAT()
 	}
 	if m.opening != nil {
