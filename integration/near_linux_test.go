@@ -95,6 +95,20 @@ func (v *vicinity) wantPage(when string) {
 	}
 }
 
+// deafen makes a host hear and say nothing by multicast of IPv4. It has an address of IPv6
+// too, which is link-local.
+func (v *vicinity) deafen(host *natlab.Host) {
+	v.t.Helper()
+	cmd := host.Command(v.t.Context(), "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(`table ip deaf {
+	chain in { type filter hook input priority filter; ip daddr 224.0.0.0/4 drop; }
+	chain out { type filter hook output priority filter; ip daddr 224.0.0.0/4 drop; }
+}`)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		v.t.Fatalf("nft: %v: %s", err, out)
+	}
+}
+
 // TestNear takes the signal server away from two that are in one network.
 func TestNear(t *testing.T) {
 	v := newVicinity(t)
@@ -112,14 +126,22 @@ func TestNear(t *testing.T) {
 		t.Error(err)
 	}
 
+	out, code := v.gateway.asks(v.beside, "doctor", "home/web")
+	if code != 1 || !strings.Contains(out, "server-unreachable: ") || !strings.Contains(out, "✔ the peer answers\n") {
+		t.Errorf("doctor says, with exit code %d:\n%s", code, out)
+	}
+	v.deafen(v.beside)
+	v.restartGateway()
+	v.wantPage("by IPv6 only")
+
 	v.peer.stop(syscall.SIGINT)
 	v.gateway.waitNoTunnels(patience)
 	begun := time.Now()
-	out, err := v.beside.Command(t.Context(), "curl", "--silent", "--noproxy", "*", nearWeb+"/small").Output()
+	page, err := v.beside.Command(t.Context(), "curl", "--silent", "--noproxy", "*", nearWeb+"/small").Output()
 	took := time.Since(begun)
 	t.Logf("no peer: refused after %v", took.Round(time.Millisecond))
-	if err != nil || took > goneIn || !strings.Contains(string(out), "was not found in the local network") {
-		t.Errorf("after %v: %v: %s", took, err, out)
+	if err != nil || took > goneIn || !strings.Contains(string(page), "was not found in the local network") {
+		t.Errorf("after %v: %v: %s", took, err, page)
 	}
 }
 

@@ -131,6 +131,7 @@ func newDiagnosis(f *facts) diagnosis {
 		switch {
 		case slices.ContainsFunc(bad, func(b found) bool { return b.Step == name }):
 			s.State = "wrong"
+		case name == stepTunnel && f.Pong != nil: // whatever is wrong before: in a local network no server is needed
 		case !f.looked(name) || explainedAway(name, bad):
 			s.State = "unknown"
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"slices"
@@ -84,6 +85,18 @@ func TestFindings(t *testing.T) {
 			if want := s.Name == d.step && !d.note; (s.State == "wrong") != want {
 				t.Errorf("%s: step %q is %s", d.code, s.Name, s.State)
 			}
+		}
+	}
+}
+
+// TestStepsWithoutServer reaches a peer in the local network.
+func TestStepsWithoutServer(t *testing.T) {
+	f := well()
+	f.TCP, f.Probed, f.NAT, f.Running.Signal.Connected = errors.New("refused"), false, network.NAT{}, false
+	want := map[string]string{stepServer: "wrong", stepUDP: "unknown", stepNAT: "unknown", stepLogin: "unknown"}
+	for _, s := range newDiagnosis(f).Steps {
+		if state := cmp.Or(want[s.Name], "ok"); s.State != state {
+			t.Errorf("step %q is %s, want %s", s.Name, s.State, state)
 		}
 	}
 }
