@@ -97,8 +97,8 @@ func TestNeighbours(t *testing.T) {
 	if _, err := a.Send(t.Context(), signal.NewIdentity().PeerID(), []byte("hello"), netip.AddrPort{}); err != ErrNobody {
 		t.Errorf("to nobody: %v", err)
 	}
-	if took := time.Since(begun); took < searchFor || took > 2*searchFor {
-		t.Errorf("it took %v, want %v", took, searchFor)
+	if took := time.Since(begun); took < searchFor {
+		t.Errorf("it took %v, want %v: a question may be lost", took, searchFor)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
