@@ -29,7 +29,7 @@ type climber struct {
 	sources []netip.AddrPort // that count as the peer's, the newest last
 	trying  *punch.Attempt   // not yet selected; nil if there is none
 	chosen  *punch.Attempt   // carries the direct path; nil if there is none
-	mapped  chan netip.AddrPort
+	mapped  chan mappedAddress
 	vigil   vigil
 	remind  reminder
 
@@ -42,6 +42,12 @@ type climber struct {
 	asking sync.WaitGroup // STUN queries
 }
 
+// A mappedAddress is where the socket of an attempt can be reached.
+type mappedAddress struct {
+	attempt *punch.Attempt
+	addr    netip.AddrPort
+}
+
 // climb runs until ctx is done. introduced receives at most one error: why the
 // peer could not be told.
 func (s *session) climb(ctx context.Context, introduced chan<- error) {
@@ -51,7 +57,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 		paths:  path.NewPaths(),
 		ctx:    ctx,
 		out:    make(chan message, 8),
-		mapped: make(chan netip.AddrPort, 4),
+		mapped: make(chan mappedAddress, 4),
 		vigil:  newVigil(s.m.cfg.silent, time.Now(), s.m.cfg.wall()),
 	}
 	defer c.close()
@@ -83,10 +89,12 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.kept(event, ok)
 		case <-c.again:
 			c.fly()
-		case addr := <-c.mapped:
-			c.learned(addr)
+		case mapped := <-c.mapped:
+			c.learned(mapped)
 		case addr := <-s.opened:
-			c.learned(addr)
+			if c.trying != nil && !c.trying.Own() {
+				c.learned(mappedAddress{c.trying, addr})
+			}
 		case places := <-s.places:
 			c.moor(places)
 		case a := <-s.answers:
@@ -133,7 +141,9 @@ func (c *climber) attempt(controlling bool) punch.Description {
 		c.trying.Close()
 		c.trying = nil
 	}
-	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped()})
+	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{
+		Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped(), Own: c.number%3 == 2,
+	})
 	if err != nil {
 		c.s.log.Debug("no attempt at a direct path", "err", err)
 		c.apply(c.paths.AttemptEnded(time.Now())) // which plans the next one for later
@@ -148,15 +158,16 @@ func (c *climber) query() {
 	if c.trying == nil {
 		return
 	}
+	a := c.trying
 	for _, server := range c.s.m.stunServers() {
 		c.asking.Go(func() {
-			addr, err := c.s.m.mappedBy(c.ctx, server)
+			addr, err := c.s.m.mappedBy(c.ctx, a, server)
 			if err != nil {
 				c.s.log.Debug("mapped address is unknown", "remote", server, "err", err)
 				return
 			}
 			select {
-			case c.mapped <- addr:
+			case c.mapped <- mappedAddress{a, addr}:
 			case <-c.ctx.Done():
 			}
 		})
@@ -164,11 +175,11 @@ func (c *climber) query() {
 }
 
 // learned tells the peer of an address that was not in the description.
-func (c *climber) learned(addr netip.AddrPort) {
-	if c.trying == nil {
+func (c *climber) learned(mapped mappedAddress) {
+	if c.trying == nil || c.trying != mapped.attempt {
 		return
 	}
-	if more := c.trying.AddMapped(addr); len(more) > 0 {
+	if more := c.trying.AddMapped(mapped.addr); len(more) > 0 {
 		c.tell(message{Kind: candidates, Attempt: c.number, Candidates: more})
 	}
 }

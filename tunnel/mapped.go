@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"peerway/tunnel/network"
+	"peerway/tunnel/punch"
 )
 
 // mappedFor is how long an address that STUN once told is offered to peers
@@ -64,13 +65,14 @@ func (m *Manager) lastMapped() (all []netip.AddrPort) {
 	return all
 }
 
-// mappedBy asks server for the mapped address and remembers it.
-func (m *Manager) mappedBy(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
+// mappedBy asks server for the mapped address of an attempt, and remembers that of the
+// shared socket.
+func (m *Manager) mappedBy(ctx context.Context, a *punch.Attempt, server netip.AddrPort) (netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, mappedIn)
 	defer cancel()
-	addr, err := m.puncher.Mapped(ctx, server)
-	if err != nil {
-		return netip.AddrPort{}, err
+	addr, err := a.Mapped(ctx, server)
+	if err != nil || a.Own() {
+		return addr, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -155,7 +155,7 @@ func TestAttemptsThatThePeerAsksFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	c := &climber{s: b.up(t), paths: path.NewPaths(), ctx: ctx, out: make(chan message, 8), mapped: make(chan netip.AddrPort, 4)}
+	c := &climber{s: b.up(t), paths: path.NewPaths(), ctx: ctx, out: make(chan message, 8), mapped: make(chan mappedAddress, 4)}
 	defer c.close()
 	defer cancel()
 	remote := punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}

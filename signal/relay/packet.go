@@ -8,8 +8,8 @@ const (
 	typePacket byte = 7 // session, one packet: from one end, for the other
 	typeBind   byte = 8 // see bind.go
 	typeAnswer byte = 9
-	typeAsk    byte = 10 // see load.go
-	typeLoad   byte = 11
+	typeAsk    byte = 12 // see load.go; 10 and 11 are for peers in one network
+	typeLoad   byte = 13
 )
 
 // AppendHeader appends what goes before a packet of a session on UDP. It takes

@@ -59,7 +59,16 @@ func (s *Socket) outlet(to netip.AddrPort) *net.UDPConn {
 // address has one outlet at a time: the newest.
 func (s *Socket) ServeOutlet(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) error {
 	to = unmap(to)
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	past := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		conn.SetReadDeadline(time.Unix(1, 0))
+		close(past)
+	})
+	defer func() {
+		if !stop() {
+			<-past // else it might come when somebody else reads
+		}
+	}()
 	datagram.Prepare(conn)
 	in, err := datagram.NewReceiver(conn)
 	if in == nil {

@@ -52,6 +52,12 @@ type AttemptConfig struct {
 	// Mapped are addresses at which the socket can be reached from outside, as
 	// far as known: from Mapped, or opened at a router. More can be added.
 	Mapped []netip.AddrPort
+
+	// Own makes the attempt from a socket of its own, which is the way to the address that
+	// is found for as long as the attempt lives: a box in between may have come to treat
+	// the shared one badly. Mapped is not for it. Where there is no other socket to be
+	// had, or Config.Adopt is nil, it is made from the shared one.
+	Own bool
 }
 
 // An Attempt is one run of ICE with one peer. Its methods may be called from
@@ -66,7 +72,9 @@ type Attempt struct {
 	ready   chan struct{}
 	cancel  context.CancelFunc
 	work    sync.WaitGroup
-	err     error // of run; read after work
+	err     error         // of run; read after work
+	own     *net.UDPConn  // nil: the shared socket is used
+	moved   chan struct{} // holds a token when another address was selected
 
 	mu        sync.Mutex
 	nat       network.NAT // this side's
@@ -86,18 +94,23 @@ func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, err
 		return nil, fmt.Errorf("punch: addresses of this host: %w", err)
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	pt := &port{
+		puncher: p, ufrag: rand.Text()[:16], key: []byte(rand.Text()), controlling: config.Controlling,
+		write: p.config.Write, number: p.config.Port,
+		remotes: make(map[netip.AddrPort]*remote),
+	}
+	own := p.openOwn(pt, &config)
+	pt.listen = p.listenAddresses(hosts, config.Mapped, pt.number)
 	a := &Attempt{
 		puncher: p,
 		hosts:   hosts,
 		nat:     config.NAT,
-		port: &port{
-			puncher: p, ufrag: rand.Text()[:16], key: []byte(rand.Text()), controlling: config.Controlling,
-			listen:  p.listenAddresses(hosts, config.Mapped),
-			remotes: make(map[netip.AddrPort]*remote),
-		},
-		events: make(chan Event, 4),
-		ready:  make(chan struct{}),
-		cancel: cancel,
+		port:    pt,
+		events:  make(chan Event, 4),
+		ready:   make(chan struct{}),
+		cancel:  cancel,
+		own:     own,
+		moved:   make(chan struct{}, 1),
 	}
 	for _, m := range config.Mapped {
 		a.AddMapped(m)
@@ -125,7 +138,7 @@ func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, err
 
 // listenAddresses returns the wildcard addresses of the families that this host
 // has. If it seems to have none, both are tried.
-func (p *Puncher) listenAddresses(hosts []netip.Addr, mapped []netip.AddrPort) []net.Addr {
+func (p *Puncher) listenAddresses(hosts []netip.Addr, mapped []netip.AddrPort, number uint16) []net.Addr {
 	var has [2]bool
 	for _, h := range hosts {
 		has[familyOf(h)] = true
@@ -136,7 +149,7 @@ func (p *Puncher) listenAddresses(hosts []netip.Addr, mapped []netip.AddrPort) [
 	var listen []net.Addr
 	for family, wildcard := range []net.IP{net.IPv4zero.To4(), net.IPv6unspecified} {
 		if has[family] || has == [2]bool{} {
-			listen = append(listen, &net.UDPAddr{IP: wildcard, Port: int(p.config.Port)})
+			listen = append(listen, &net.UDPAddr{IP: wildcard, Port: int(number)})
 		}
 	}
 	return listen
@@ -148,6 +161,12 @@ func (a *Attempt) run(life context.Context) error {
 	p.mu.Lock()
 	p.attempts[a.port.ufrag] = a.port
 	p.mu.Unlock()
+	if a.own != nil {
+		defer a.own.Close()
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		serving.Go(func() { a.serveOwn(life) })
+	}
 	defer a.port.Close()
 
 	err := a.check(life)
@@ -249,6 +268,10 @@ func (a *Attempt) ending() Event {
 
 func (a *Attempt) setSelected(remote netip.AddrPort) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.selected = remote
+	a.mu.Unlock()
+	select {
+	case a.moved <- struct{}{}:
+	default:
+	}
 }

@@ -110,7 +110,7 @@ func (a *Attempt) shoot(working context.Context, ip netip.Addr) {
 			return
 		}
 		// An error is a lost packet.
-		a.puncher.config.Write(a.probe(), netip.AddrPortFrom(ip, uint16(lowestPort+port)))
+		a.port.write(a.probe(), netip.AddrPortFrom(ip, uint16(lowestPort+port)))
 	}
 }
 

@@ -25,11 +25,26 @@ func TestCallBack(t *testing.T) {
 	server := first.LocalAddr().(*net.UDPAddr).AddrPort()
 
 	conn, elsewhere := listenLocal(t, 0), listenLocal(t, 0)
-	p := punch.New(punch.Config{Write: func(b []byte, to netip.AddrPort) error {
+	p, serve := onSocket(conn, punch.Config{})
+	working.Go(func() { serve(ctx) })
+	open := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	if got, err := p.CallBack(ctx, server, open.Port()); err != nil || got != open {
+		t.Errorf("CallBack(%d) = %v, %v, want %v", open.Port(), got, err, open)
+	}
+	if got, err := p.CallBack(ctx, server, elsewhere.LocalAddr().(*net.UDPAddr).AddrPort().Port()); err == nil {
+		t.Errorf("CallBack of another's port = %v", got)
+	}
+}
+
+// onSocket returns a Puncher whose shared socket is conn, and what reads that.
+func onSocket(conn *net.UDPConn, config punch.Config) (*punch.Puncher, func(context.Context)) {
+	config.Port = conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	config.Write = func(b []byte, to netip.AddrPort) error {
 		_, err := conn.WriteToUDPAddrPort(b, to)
 		return err
-	}})
-	working.Go(func() {
+	}
+	p := punch.New(config)
+	return p, func(ctx context.Context) {
 		defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 		packet := make([]byte, 1500)
 		for {
@@ -39,13 +54,6 @@ func TestCallBack(t *testing.T) {
 			}
 			p.Deliver(packet[:n], from)
 		}
-	})
-	open := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	if got, err := p.CallBack(ctx, server, open.Port()); err != nil || got != open {
-		t.Errorf("CallBack(%d) = %v, %v, want %v", open.Port(), got, err, open)
-	}
-	if got, err := p.CallBack(ctx, server, elsewhere.LocalAddr().(*net.UDPAddr).AddrPort().Port()); err == nil {
-		t.Errorf("CallBack of another's port = %v", got)
 	}
 }
 

@@ -45,7 +45,7 @@ func (p *Puncher) Mapped(ctx context.Context, server netip.AddrPort) (netip.Addr
 	if ok && now.Sub(known.at) < mappingLife {
 		return known.addr, nil
 	}
-	addr, err := p.ask(ctx, server, server)
+	addr, err := p.ask(ctx, p.config.Write, server, server)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("punch: stun server %s: %w", server, err)
 	}
@@ -61,7 +61,7 @@ func (p *Puncher) Mapped(ctx context.Context, server netip.AddrPort) (netip.Addr
 func (p *Puncher) CallBack(ctx context.Context, server netip.AddrPort, port uint16) (netip.AddrPort, error) {
 	server = unmap(server)
 	from := netip.AddrPortFrom(server.Addr(), server.Port()+1)
-	seen, err := p.ask(ctx, server, from,
+	seen, err := p.ask(ctx, p.config.Write, server, from,
 		stun.RawAttribute{Type: stun.AttrChangeRequest, Value: []byte{0, 0, 0, 2}},
 		stun.RawAttribute{Type: attrResponsePort, Value: []byte{byte(port >> 8), byte(port), 0, 0}})
 	if err != nil {
@@ -95,8 +95,9 @@ func (p *Puncher) remember(server netip.AddrPort, m mapping) {
 	p.mapped[server] = m
 }
 
-// ask runs one STUN transaction with retransmission, which is answered from an address.
-func (p *Puncher) ask(ctx context.Context, server, from netip.AddrPort, attributes ...stun.Setter) (netip.AddrPort, error) {
+// ask runs one STUN transaction with retransmission, which write sends and is answered from
+// an address.
+func (p *Puncher) ask(ctx context.Context, write func([]byte, netip.AddrPort) error, server, from netip.AddrPort, attributes ...stun.Setter) (netip.AddrPort, error) {
 	request, err := stun.Build(append([]stun.Setter{stun.TransactionID, stun.BindingRequest}, attributes...)...)
 	if err != nil {
 		return netip.AddrPort{}, err
@@ -133,7 +134,7 @@ func (p *Puncher) ask(ctx context.Context, server, from netip.AddrPort, attribut
 		}
 		// An error of one send may be over at the next, as when a network is
 		// just coming up.
-		sendErr = p.config.Write(request.Raw, server)
+		sendErr = write(request.Raw, server)
 		sends++
 		timer.Reset(wait)
 		wait *= 2

@@ -183,6 +183,7 @@ func FuzzDeliver(f *testing.F) {
 // testPort registers a port that no agent reads from.
 func testPort(p *Puncher) *port {
 	at := &port{
+		write:   p.config.Write,
 		puncher: p, ufrag: "local", key: []byte(password),
 		remotes: make(map[netip.AddrPort]*remote),
 	}

@@ -23,13 +23,15 @@ const (
 	maxOpen = maxRemotes * 20 * 4
 )
 
-// A port is the share of the socket that one attempt has: an [ice.UDPMux] for a
+// A port is the share of a socket that one attempt has: an [ice.UDPMux] for a
 // single agent. Its mutable fields are guarded by the Puncher's mutex.
 type port struct {
 	puncher     *Puncher
 	ufrag       string
 	key         []byte // the local password: peers sign requests with it
 	controlling bool
+	write       func(p []byte, to netip.AddrPort) error // from the socket
+	number      uint16                                  // of its local port
 	listen      []net.Addr
 
 	remoteKey []byte // the peer's password: it signs answers with it
@@ -284,7 +286,7 @@ func (l *link) WriteTo(b []byte, addr net.Addr) (int, error) {
 		return 0, io.ErrClosedPipe
 	default:
 	}
-	if err := l.port.puncher.config.Write(b, to); err != nil {
+	if err := l.port.write(b, to); err != nil {
 		return 0, err
 	}
 	return len(b), nil

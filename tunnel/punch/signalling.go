@@ -17,7 +17,7 @@ import (
 func (a *Attempt) Local() Description {
 	d := Description{Ufrag: a.port.ufrag, Pwd: string(a.port.key)}
 	for i, h := range a.hosts {
-		d.Candidates = append(d.Candidates, newCandidate(netip.AddrPortFrom(h, a.puncher.config.Port), false, i).String())
+		d.Candidates = append(d.Candidates, newCandidate(netip.AddrPortFrom(h, a.port.number), false, i).String())
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -35,7 +35,7 @@ func (a *Attempt) AddMapped(addr netip.AddrPort) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !usable(addr) || len(a.mapped) >= maxMapped || slices.Contains(a.mapped, addr) ||
-		addr.Port() == a.puncher.config.Port && slices.Contains(a.hosts, addr.Addr()) {
+		addr.Port() == a.port.number && slices.Contains(a.hosts, addr.Addr()) {
 		return nil
 	}
 	a.mapped = append(a.mapped, addr)
