@@ -154,6 +154,8 @@ func TestOneProcessPerFolder(t *testing.T) {
 
 func TestCorruptFilesAreNamedAndKept(t *testing.T) {
 	id := signal.NewIdentity().PeerID().String()
+	mistyped := []byte(id)
+	mistyped[20] ^= 'x' ^ 'y' // another character
 	for name, test := range map[string]struct {
 		file, content string
 		line          int
@@ -163,7 +165,7 @@ func TestCorruptFilesAreNamedAndKept(t *testing.T) {
 		"short key":        {"identity", "# a\ned25519 c2hvcnQ=\n", 2},
 		"two keys":         {"identity", "ed25519 " + strings.Repeat("A", 43) + "=\ned25519 " + strings.Repeat("A", 43) + "=\n", 2},
 		"other key":        {"identity", "rsa AAAA\n", 1},
-		"mistyped peer":    {"peers", "# peers\n\n" + id[:20] + "x" + id[21:] + " home 2026-01-01T00:00:00Z\n", 3},
+		"mistyped peer":    {"peers", "# peers\n\n" + string(mistyped) + " home 2026-01-01T00:00:00Z\n", 3},
 		"peer twice":       {"peers", id + " home 2026-01-01T00:00:00Z\n" + id + " home 2026-01-01T00:00:00Z\n", 2},
 		"bad date":         {"peers", id + " home yesterday\n", 1},
 		"bad name":         {"peers", id + " Home! 2026-01-01T00:00:00Z\n", 1},
