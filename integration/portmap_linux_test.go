@@ -251,3 +251,26 @@ func TestProbeRouter(t *testing.T) {
 		})
 	}
 }
+
+// TestPortMappingDoubleNAT asks a router that is behind another one. This one knows, says
+// that it has no address, and maps nothing.
+func TestPortMappingDoubleNAT(t *testing.T) {
+	if reason := natlab.Unmappable(); reason != "" {
+		t.Skip(reason)
+	}
+	lab := natlab.NewAt(t, netip.MustParsePrefix("100.64.7.0/24"))
+	site := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
+	daemon := site.MapPorts(natlab.PortMapping{PCP: true, NATPMP: true, UPnP: true})
+	probe := startHelper(t, site.LAN, "probe-router")
+	if got, want := probe.says("report"), "192.168.1.1 0.0.0.0 [pcp nat-pmp upnp] <nil>"; got != want {
+		t.Errorf("the report is %s, want %s", got, want)
+	}
+	opener := startHelper(t, site.LAN, "open-port", "40000", "1h")
+	_, refused := opener.err.find(patience, func(line string) bool { return strings.Contains(line, "path=upnp") })
+	if told := opener.out.tail(10); !refused || told != "" {
+		t.Errorf("refused is %v, want true; told is %q, want nothing", refused, told)
+	}
+	if got := daemon.Mappings(); len(got) > 0 {
+		t.Errorf("there is %v", got)
+	}
+}

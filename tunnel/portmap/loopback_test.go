@@ -206,6 +206,10 @@ func TestClock(t *testing.T) {
 	if err := s.check(ctx, l); err != nil {
 		t.Errorf("check() = %v", err)
 	}
+	l.external = inside // it may be another one by now
+	if err := s.check(ctx, l); !errors.Is(err, errLost) {
+		t.Errorf("check() without a public address = %v", err)
+	}
 }
 
 // A router that does not know how to be asked for its clock speaks PCP all the same.
@@ -252,7 +256,7 @@ func TestProbeLoopback(t *testing.T) {
 	if len(lives) != 2 || lives[0] == 0 || lives[1] != 0 {
 		t.Errorf("mappings were asked for %v s, want one that then is deleted", lives)
 	}
-	for external, want := range map[string]bool{"0.0.0.0": false, "203.0.113.1": false, "10.0.0.1": true, "100.64.0.1": true} {
+	for external, want := range map[string]bool{"0.0.0.0": true, "203.0.113.1": false, "10.0.0.1": true, "100.64.0.1": true} {
 		if got := (Report{External: netip.MustParseAddr(external)}).DoubleNAT(); got != want {
 			t.Errorf("DoubleNAT() with %s = %v", external, got)
 		}

@@ -24,6 +24,11 @@ func (s *natpmpService) address(ctx context.Context) (external netip.Addr, lost 
 }
 
 func (s *natpmpService) lease(ctx context.Context, w wish) (lease, error) {
+	// First, for a router that has no address is not to be left with a mapping.
+	external, _, err := s.address(ctx)
+	if err != nil {
+		return lease{}, err
+	}
 	packet := askNATPMPMapping(w.port, w.external.Port(), uint32(w.life/time.Second))
 	r, err := s.ask(ctx, packet, func(r natpmpReply) bool {
 		return r.opcode == natpmpMapUDP && (r.result != 0 || r.port == w.port)
@@ -32,8 +37,7 @@ func (s *natpmpService) lease(ctx context.Context, w wish) (lease, error) {
 		return lease{}, err
 	}
 	s.clock.advance(r.epoch, time.Now())
-	external, _, err := s.address(ctx)
-	return lease{w.port, netip.AddrPortFrom(external, r.externalPort), seconds(r.life)}, err
+	return lease{w.port, netip.AddrPortFrom(external, r.externalPort), seconds(r.life)}, nil
 }
 
 func (s *natpmpService) check(ctx context.Context, l lease) error {

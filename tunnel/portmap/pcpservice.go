@@ -35,13 +35,17 @@ func (s *pcpService) lease(ctx context.Context, w wish) (lease, error) {
 	return lease{w.port, r.external, seconds(r.life)}, nil
 }
 
-func (s *pcpService) check(ctx context.Context, _ lease) error {
-	// A router whose external address is another one sets its clock back, too (section 8.5).
+func (s *pcpService) check(ctx context.Context, l lease) error {
 	lost, err := s.announce(ctx)
-	if err == nil && lost {
+	if err != nil {
+		return err
+	}
+	// A router whose external address is another one sets its clock back, too (section
+	// 8.5), but may not count the first that it ever gets. Only a mapping tells it.
+	if lost || !isPublic(l.external.Addr()) {
 		return errLost
 	}
-	return err
+	return nil
 }
 
 func (s *pcpService) release(ctx context.Context, l lease) error {

@@ -27,7 +27,7 @@ type Config struct {
 	// Changed is told the external address whenever it is another one; the zero value
 	// says that there is none. Addresses behind another NAT are none. It must not block,
 	// and is called by Run only. That Run deletes the mapping in the end is
-	// not told.
+	// not told. nil is nobody.
 	Changed func(netip.AddrPort)
 
 	// Check is how often the router is asked whether it still has the mapping, which
@@ -53,6 +53,9 @@ type Mapper struct {
 func New(cfg Config) *Mapper {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(netip.AddrPort) {}
 	}
 	if cfg.Check == 0 {
 		cfg.Check = checkEvery

@@ -24,15 +24,13 @@ type Report struct {
 	Protocols []Protocol
 
 	// External is the address that it has outside, as it says itself; the zero value if it
-	// says nothing. 0.0.0.0 is none.
+	// says nothing. 0.0.0.0 is none: many routers say so also when theirs is not public.
 	External netip.Addr
 }
 
-// DoubleNAT reports whether there is another NAT behind the router, so that a port that is
-// open at the router is not open to the internet.
-func (r Report) DoubleNAT() bool {
-	return r.External.IsValid() && !r.External.IsUnspecified() && !isPublic(r.External)
-}
+// DoubleNAT reports whether the router knows that nobody in the internet can send to it: it
+// is not connected, or, where the internet can be reached, there is another NAT behind it.
+func (r Report) DoubleNAT() bool { return r.External.IsValid() && !isPublic(r.External) }
 
 // Probe asks the router in all protocols at once. Each must answer within 250 ms; then
 // there are 2 s for the rest. What may be made at the router meanwhile, a mapping for a

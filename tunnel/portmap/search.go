@@ -2,6 +2,7 @@ package portmap
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,27 +17,27 @@ const headStart = 250 * time.Millisecond
 type finder func(ctx context.Context, first time.Duration) (service, netip.Addr, error)
 
 // finders returns those of all protocols, best first.
-func (r router) finders(n nonce) []finder {
-	return []finder{
-		func(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
-			ctx, cancel := context.WithTimeout(ctx, first)
-			defer cancel()
-			s := &pcpService{router: r, nonce: n}
-			_, err := s.announce(ctx)
-			return s, netip.Addr{}, err
-		},
-		func(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
-			ctx, cancel := context.WithTimeout(ctx, first)
-			defer cancel()
-			s := &natpmpService{router: r}
-			external, _, err := s.address(ctx)
-			return s, external, err
-		},
-		func(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
-			s, external, err := r.findUPnP(ctx, first)
-			return s, external, err
-		},
+func (r router) finders(n nonce) []finder { return []finder{r.pcpFinder(n), r.findNATPMP, r.findUPnP} }
+
+func (r router) pcpFinder(n nonce) finder {
+	return func(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
+		ctx, cancel := context.WithTimeout(ctx, first)
+		defer cancel()
+		s := &pcpService{router: r, nonce: n}
+		_, err := s.announce(ctx)
+		return s, netip.Addr{}, err
 	}
+}
+
+func (r router) findNATPMP(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, first)
+	defer cancel()
+	s := &natpmpService{router: r}
+	external, _, err := s.address(ctx)
+	if no, ok := errors.AsType[refusal](err); ok && no.code != natpmpBadVersion {
+		err = nil // it has no address to tell, but speaks
+	}
+	return s, external, err
 }
 
 // A finding is what a finder found.

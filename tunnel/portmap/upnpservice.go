@@ -42,10 +42,12 @@ func (s *upnpService) protocol() Protocol { return UPnP }
 
 // findUPnP looks for a router, which first must answer within that time. Of its services,
 // one that has a public address is best.
-func (r router) findUPnP(ctx context.Context, first time.Duration) (best *upnpService, external netip.Addr, err error) {
+func (r router) findUPnP(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
+	var best *upnpService
+	var external netip.Addr
 	searching, cancel := context.WithTimeout(ctx, first)
 	defer cancel()
-	err = r.discover(searching, func(host netip.Addr, at *url.URL) bool {
+	err := r.discover(searching, func(host netip.Addr, at *url.URL) bool {
 		asking, cancel := context.WithTimeout(ctx, deviceIn)
 		defer cancel()
 		client := r.client(host)
@@ -90,6 +92,10 @@ type upnpAddition struct {
 }
 
 func (s *upnpService) lease(ctx context.Context, w wish) (lease, error) {
+	addr, err := s.address(ctx) // first, as with NAT-PMP
+	if err != nil {
+		return lease{port: w.port}, err
+	}
 	external, life := w.external.Port(), w.life
 	for tries := 1; ; {
 		err := s.do(ctx, "AddPortMapping", &upnpAddition{
@@ -101,8 +107,7 @@ func (s *upnpService) lease(ctx context.Context, w wish) (lease, error) {
 		code := errorCode(err)
 		switch {
 		case err == nil:
-			addr, err := s.address(ctx)
-			return lease{w.port, netip.AddrPortFrom(addr, external), life}, err
+			return lease{w.port, netip.AddrPortFrom(addr, external), life}, nil
 		case code == upnpConflict && tries < maxPorts:
 			external = uint16(firstPort + rand.N(maxPort-firstPort))
 			tries++
