@@ -27,6 +27,9 @@ func TestMTU(t *testing.T) {
 			silent, told bool
 		}{{"wide", fits, false, false}, {"narrow", fits - 1, false, true}, {"silent", fits - 1, true, false}} {
 			for name, link := range map[string]*natlab.Link{"cable": nil, "wire": {}} {
+				if stack == natlab.IPv6 && link != nil {
+					continue // the box does the same
+				}
 				t.Run(fmt.Sprintf("%v %s %s", stack, test.name, name), func(t *testing.T) {
 					c := newCourseIn(t, stack, link)
 					back := &course{t: t, from: c.to, to: c.from, mapped: c.from.local}
