@@ -54,9 +54,9 @@ type Site struct {
 	inner6 netip.Prefix // of the hosts
 	stack  Stack
 	number int
-	moves  int     // of inner6
-	hosts  int     // that were ever plugged in
-	inside []*Host // that are
+	moves  int           // of inner6
+	hosts  map[*Host]int // that were ever plugged in: who comes back has its address again
+	inside []*Host       // that are
 	wire   *Wire
 	kind   Kind
 	cut    func(protocol string) string // returns rules that drop
@@ -69,7 +69,7 @@ type Site struct {
 // Site adds a site with one host to the lab.
 func (l *Lab) Site(cfg SiteConfig) *Site {
 	l.t.Helper()
-	s := &Site{lab: l, number: l.sites, kind: cfg.Kind, stack: cfg.Stack, cut: uncut}
+	s := &Site{lab: l, number: l.sites, kind: cfg.Kind, stack: cfg.Stack, cut: uncut, hosts: map[*Host]int{}}
 	l.sites++
 	s.box = l.namespace(fmt.Sprintf("box%d", s.number))
 	var outer6 netip.Addr
@@ -120,7 +120,7 @@ func (s *Site) delegate() {
 // Host adds one more host behind the box.
 func (s *Site) Host() *Host {
 	s.lab.t.Helper()
-	h := &Host{lab: s.lab, namespace: s.lab.namespace(fmt.Sprintf("lan%d.%d", s.number, s.hosts))}
+	h := &Host{lab: s.lab, namespace: s.lab.namespace(fmt.Sprintf("lan%d.%d", s.number, len(s.hosts)))}
 	s.lab.tellNames(h.namespace)
 	s.plug(h)
 	return h
@@ -138,10 +138,12 @@ func (s *Site) Move(h *Host) {
 // plug connects a host to the box, and gives it addresses.
 func (s *Site) plug(h *Host) {
 	s.lab.t.Helper()
-	h.site, h.number = s, 2+s.hosts
+	if s.hosts[h] == 0 {
+		s.hosts[h] = 2 + len(s.hosts)
+	}
+	h.site, h.number = s, s.hosts[h]
 	h.addr, h.addr6 = netip.Addr{}, netip.Addr{}
-	port := fmt.Sprintf("port%d", s.hosts)
-	s.hosts++
+	port := fmt.Sprintf("port%d", h.number)
 	s.inside = append(s.inside, h)
 	s.lab.ip(s.box,
 		"link add name "+port+" type veth peer name eth0 netns "+h.namespace,
