@@ -57,14 +57,15 @@ func (o *opening) known() netip.AddrPort {
 // counts only when the signal server has sent to it, and that has arrived.
 func (m *Manager) keepOpen(ctx context.Context) {
 	o := m.opening
-	select {
-	case <-o.wanted:
-	case <-ctx.Done():
-		return
-	}
 	var mapping sync.WaitGroup
 	defer mapping.Wait()
-	mapping.Go(func() { o.mapper.Run(ctx) })
+	mapping.Go(func() {
+		select {
+		case <-o.wanted:
+			o.mapper.Run(ctx)
+		case <-ctx.Done():
+		}
+	})
 	for {
 		select {
 		case <-o.changed:
