@@ -3,7 +3,6 @@ package integration_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -82,7 +81,7 @@ func TestCutOneWay(t *testing.T) {
 		here, there := gateway.remote(), peer.remote()
 		for i := range 100 {
 			junk := bytes.Repeat([]byte{0x40, byte(i)}, 20)
-			if err := errors.Join(lab.Signal.Forge(here, there, junk), lab.Signal.Forge(there, here, junk)); err != nil {
+			if err := lab.Signal.Forge(natlab.Forgery{From: here, To: there, Payload: junk}, natlab.Forgery{From: there, To: here, Payload: junk}); err != nil {
 				t.Error(err)
 			}
 			<-time.After(100 * time.Millisecond)
