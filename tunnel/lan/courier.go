@@ -63,7 +63,6 @@ type letter struct {
 
 // deliver takes what has come to the path socket. It borrows packet and does not block.
 func (c *courier) deliver(packet []byte, at netip.AddrPort) {
-
 	at, ok := c.local(at)
 	if !ok {
 		return
