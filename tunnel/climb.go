@@ -23,15 +23,16 @@ type climber struct {
 	ctx    context.Context // of this one climb
 	out    chan message    // to be sealed and sent through the signal server
 
-	number  uint32 // of the newest attempt
-	begunAt time.Time
-	asked   pace             // attempts that the peer has asked for
-	sources []netip.AddrPort // that count as the peer's, the newest last
-	trying  *punch.Attempt   // not yet selected; nil if there is none
-	chosen  *punch.Attempt   // carries the direct path; nil if there is none
-	mapped  chan mappedAddress
-	vigil   vigil
-	remind  reminder
+	number   uint32           // of the newest attempt
+	begunAt  time.Time        // that began
+	failures uint32           // of attempts, in a row
+	asked    pace             // attempts that the peer has asked for
+	sources  []netip.AddrPort // that count as the peer's, the newest last
+	trying   *punch.Attempt   // not yet selected; nil if there is none
+	chosen   *punch.Attempt   // carries the direct path; nil if there is none
+	mapped   chan mappedAddress
+	vigil    vigil
+	remind   reminder
 
 	again <-chan time.Time // to fly; nil: not
 	pause time.Duration    // before that
@@ -129,10 +130,22 @@ func events(a *punch.Attempt) <-chan punch.Event {
 // begin starts an attempt and tells the peer of it with a message of kind k.
 func (c *climber) begin(k kind) {
 	c.begunAt = time.Now()
+	c.paths.AttemptBegun(c.begunAt)
 	d := c.attempt(c.s.role == dialing)
 	c.tell(message{Kind: k, Attempt: c.number, Punch: &d, Instance: c.s.m.cfg.Instance})
 	c.query()
 }
+
+// beginNext starts the next attempt of the end that dialed. Each third one after two that
+// have failed is made from sockets of its own, which its number tells the peer.
+func (c *climber) beginNext() {
+	own := c.failures%3 == 2
+	for c.number++; isOwn(c.number) != own; c.number++ {
+	}
+	c.begin(punchOffer)
+}
+
+func isOwn(number uint32) bool { return number%3 == 2 }
 
 // attempt replaces the attempt that is under way and describes the new one. An
 // attempt that cannot even start is one without candidates: the relay carries on.
@@ -142,7 +155,7 @@ func (c *climber) attempt(controlling bool) punch.Description {
 		c.trying = nil
 	}
 	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{
-		Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped(), Own: c.number%3 == 2,
+		Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped(), Own: isOwn(c.number),
 	})
 	if err != nil {
 		c.s.log.Debug("no attempt at a direct path", "err", err)
@@ -224,8 +237,7 @@ func (c *climber) hear(msg message) {
 		// come to want the same.
 		recent := c.trying != nil && time.Since(c.begunAt) < attemptEvery
 		if c.s.role == dialing && !recent && c.asked.allow(time.Now()) {
-			c.number++
-			c.begin(punchOffer)
+			c.beginNext()
 		}
 	}
 }
@@ -257,6 +269,7 @@ func (c *climber) tried(event punch.Event, ok bool) {
 		}
 		c.trying.Close()
 		c.trying = nil
+		c.failures++
 		c.apply(c.paths.AttemptEnded(time.Now()))
 	}
 }
@@ -274,6 +287,7 @@ func (c *climber) kept(event punch.Event, _ bool) {
 
 func (c *climber) up(e punch.Selected) {
 	c.s.setReason("")
+	c.failures = 0
 	c.authenticate(e.Remote)
 	c.apply(c.paths.DirectUp(time.Now(), e.Remote, e.RTT))
 	c.fly()
@@ -324,6 +338,7 @@ func (p *pace) allow(now time.Time) bool {
 // networkChanged doubts everything and looks for new paths.
 func (c *climber) networkChanged() {
 	now := time.Now()
+	c.failures = 0
 	c.lookAround(now)
 	c.apply(c.paths.NetworkChanged(now))
 }
@@ -340,8 +355,8 @@ func (c *climber) apply(d path.Decision) {
 	if d.AskDirect {
 		c.s.route.Ping(d.Direct, false, d.DoubtDirect)
 	}
-	if d.AskRelay {
-		c.s.route.Ping(d.Relay, true, d.DoubtRelay)
+	if addr := c.relayAddr(d); d.AskRelay && addr.IsValid() {
+		c.s.route.Ping(addr, true, d.DoubtRelay)
 	}
 	if d.LeftRelay {
 		c.castOff(time.Now())
@@ -356,8 +371,7 @@ func (c *climber) apply(d path.Decision) {
 		c.tell(message{Kind: punchWish})
 		return
 	}
-	c.number++
-	c.begin(punchOffer)
+	c.beginNext()
 }
 
 // tellMoved tells of a route that has changed.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"peerway/signal"
@@ -131,8 +132,8 @@ func (m *Manager) offered(from signal.PeerID, msg message, at netip.AddrPort) {
 			return
 		}
 	}
-	if sl.up != nil && sl.up.id == msg.Session {
-		return // a repetition: nothing may be replayed into a live tunnel
+	if sl.up != nil && sl.up.id == msg.Session || !m.offers.add(msg.Session) {
+		return // a repetition: nothing may be replayed, neither into a live tunnel nor against one
 	}
 	s := newSession(m, from, msg.Session, answering)
 	s.instance.Store(msg.Instance)
@@ -144,6 +145,23 @@ func (m *Manager) offered(from signal.PeerID, msg message, at netip.AddrPort) {
 	for _, packet := range m.early.take(s.id) {
 		s.route.Inject(packet)
 	}
+}
+
+// recentOffers are the sessions that were offered last: an offer that was overheard would
+// otherwise make this end give up a dial of its own.
+type recentOffers struct {
+	ids  [1024]uint64
+	next int
+}
+
+// add remembers an offer. It reports false if it is not a new one.
+func (r *recentOffers) add(id uint64) bool {
+	if slices.Contains(r.ids[:], id) {
+		return false
+	}
+	r.ids[r.next] = id
+	r.next = (r.next + 1) % len(r.ids)
+	return true
 }
 
 // earlyPackets keeps the few packets that overtake the offer they belong to.

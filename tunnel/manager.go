@@ -103,6 +103,7 @@ type Manager struct {
 	mappings [2]mapping     // of IPv4 and of IPv6
 	nat      network.NAT    // the zero value: not known
 	early    earlyPackets
+	offers   recentOffers
 
 	unsure chan struct{} // holds a token when the NAT is to be looked at
 	budget *lane.Budget  // of what all tunnels hold for readers that are slow

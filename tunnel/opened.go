@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"peerway/tunnel/portmap"
 )
@@ -66,23 +67,30 @@ func (m *Manager) keepOpen(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	})
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		select {
 		case <-o.changed:
+		case <-again.C:
 		case <-ctx.Done():
 			return
 		}
 		o.mu.Lock()
 		router := o.router
 		o.mu.Unlock()
-		if router.IsValid() {
-			m.proveOpen(ctx, router)
+		if router.IsValid() && !m.proveOpen(ctx, router) {
+			again.Reset(proveAgain)
 		}
 	}
 }
 
-// proveOpen asks the signal server to call back.
-func (m *Manager) proveOpen(ctx context.Context, router netip.AddrPort) {
+// proveAgain is how long an open port that was not reached is left alone.
+const proveAgain = time.Minute
+
+// proveOpen asks the signal server to call back. It reports whether that has arrived.
+func (m *Manager) proveOpen(ctx context.Context, router netip.AddrPort) bool {
+	o := m.opening
 	for _, server := range m.stunServers() {
 		if !server.Addr().Is4() {
 			continue
@@ -90,9 +98,8 @@ func (m *Manager) proveOpen(ctx context.Context, router netip.AddrPort) {
 		seen, err := m.puncher.CallBack(ctx, server, router.Port())
 		if err != nil {
 			m.log.Debug("the open port is not reached from outside", "remote", router, "err", err)
-			return
+			continue
 		}
-		o := m.opening
 		o.mu.Lock()
 		news := o.router == router && o.proven != seen
 		if news {
@@ -109,6 +116,12 @@ func (m *Manager) proveOpen(ctx context.Context, router netip.AddrPort) {
 				return true
 			})
 		}
-		return
+		return true
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.router == router {
+		o.proven = netip.AddrPort{}
+	}
+	return false
 }

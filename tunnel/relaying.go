@@ -32,6 +32,8 @@ type mooring struct {
 	askAt   time.Time // when it is to be asked
 	asked   int       // times
 	quality path.Quality
+	usedAt  time.Time // since when it is, or was last, in use
+	failed  int       // times in a row, soon after it was taken
 }
 
 const (
@@ -41,6 +43,9 @@ const (
 
 	// followAfter is how long the peer has used another relay when it is followed.
 	followAfter = 200 * time.Millisecond
+
+	// earnedAfter is how long a relay must have worked for its loss to say nothing of it.
+	earnedAfter = 30 * time.Second
 )
 
 // A relayAnswer is what a relay said, not looked at yet.
@@ -150,6 +155,7 @@ func (c *climber) keepRelays(now time.Time) {
 		c.apply(c.paths.RelayDown(now))
 		return
 	}
+	r.inUse.usedAt = now
 	c.apply(c.paths.RelayUp(now, r.inUse.addr, r.inUse.quality.RTT))
 }
 
@@ -197,6 +203,9 @@ func (c *climber) choose(now time.Time) *mooring {
 	}
 	if c.s.role == answering {
 		c.follow()
+		if m := c.relay.at(c.relay.choice.Chosen()); m != nil && m.up {
+			return m // only the other end changes it
+		}
 	}
 	return c.relay.at(c.relay.choice.Choose(now, offers))
 }
@@ -216,11 +225,17 @@ func (c *climber) follow() {
 
 // castOff leaves the relay in use, which was lost, for another one if there is one.
 func (c *climber) castOff(now time.Time) {
-	if m := c.relay.inUse; m != nil {
-		m.await(now)
-		m.askAt = now.Add(lastAsk) // unless it is looked for sooner
-		c.keepRelays(now)
+	m := c.relay.inUse
+	if m == nil {
+		return
 	}
+	if m.failed++; now.Sub(m.usedAt) > earnedAfter {
+		m.failed = 0
+	}
+	m.quality.Loss = 1 // it may answer questions and carry nothing
+	m.await(now)
+	m.askAt = now.Add(lastAsk << min(m.failed, 5)) // unless it is looked for sooner
+	c.keepRelays(now)
 }
 
 // lookAround makes sure of all places, and looks for the peer where it was not found.

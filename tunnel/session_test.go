@@ -1,12 +1,14 @@
 package tunnel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -251,5 +253,56 @@ func TestReplay(t *testing.T) {
 	}
 	if deliver(candidates); len(s.inbox) != 1 {
 		t.Error("candidates that were late are lost")
+	}
+}
+
+// An offer that was overheard, and is told again after its tunnel has ended, does not make
+// an end give up a dial of its own.
+func TestOldOffer(t *testing.T) {
+	a, b := newPair(t, false, time.Hour, echo)
+	small, big := a, b
+	if bytes.Compare(small.id[:], big.id[:]) > 0 {
+		small, big = big, small
+	}
+	if err := ping(t.Context(), big.Manager, small.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	small.mu.Lock()
+	offered := small.peers[big.id].up.id
+	small.mu.Unlock()
+	plain, err := message{Kind: offer, Session: offered,
+		Punch: &punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}}.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := big.cfg.Identity.Seal(small.id, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	big.end(small.id)
+	waitNone(t, big.Manager)
+	waitNone(t, small.Manager)
+
+	small.wire.cut.Store(true) // the dial will wait
+	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
+	waiting.Go(func() { ping(ctx, small.Manager, big.id, []byte("hello")) })
+	pending := func() *session {
+		small.mu.Lock()
+		defer small.mu.Unlock()
+		if sl := small.peers[big.id]; sl != nil {
+			return sl.pending
+		}
+		return nil
+	}
+	for pending() == nil {
+		runtime.Gosched()
+	}
+	mine := pending()
+	small.Deliver(big.id, sealed)
+	if got := pending(); got != mine {
+		t.Errorf("an old offer has taken the place of the dial")
 	}
 }

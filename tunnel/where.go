@@ -26,15 +26,20 @@ func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	if d := c.s.whereNow(); d.Direct.IsValid() {
 		seen.Direct.Answered, _ = c.s.route.Pinged(d.Direct, false)
 	}
-	addr := c.s.whereNow().Relay
-	if m := c.relay.inUse; m != nil {
-		addr = m.addr
-	}
-	if addr.IsValid() {
+	if addr := c.relayAddr(c.s.whereNow()); addr.IsValid() {
 		seen.Relay = seenOn(c.s.route.Through(addr))
 		seen.Relay.Answered, _ = c.s.route.Pinged(addr, true)
 	}
 	return seen
+}
+
+// relayAddr returns the relay that is used, or would be if nothing better were there; or the
+// one that was lost and is looked back at.
+func (c *climber) relayAddr(d path.Decision) netip.AddrPort {
+	if m := c.relay.inUse; m != nil {
+		return m.addr
+	}
+	return d.Relay
 }
 
 func seenOn(s pathsock.PathStats) path.PathSeen {

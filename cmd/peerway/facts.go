@@ -37,7 +37,9 @@ type facts struct {
 }
 
 // opens reports whether the router opens ports to the internet, as it says.
-func (f *facts) opens() bool { return len(f.Router.Protocols) > 0 && !f.Router.DoubleNAT() }
+func (f *facts) opens() bool {
+	return f.Router.External.IsValid() && !f.Router.External.IsUnspecified() && !f.Router.DoubleNAT()
+}
 
 // serverOf returns where the signal server is: as given, of the process that runs, or as
 // the state folder remembers.

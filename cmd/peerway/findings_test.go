@@ -105,7 +105,10 @@ func TestVerdict(t *testing.T) {
 	for want, change := range map[string]func(*facts){
 		"good": func(*facts) {},
 		"easy: the router": func(f *facts) {
-			f.NAT.Mapping, f.Router.Protocols = network.Dependent, []portmap.Protocol{portmap.PCP}
+			f.NAT.Mapping, f.Router.External = network.Dependent, netip.MustParseAddr("203.0.113.7")
+		},
+		"hard: direct": func(f *facts) { // the router speaks, and refuses
+			f.NAT.Mapping, f.Router.Protocols = network.Dependent, []portmap.Protocol{portmap.NATPMP}
 		},
 		"good: direct": func(f *facts) {
 			f.Router = portmap.Report{Protocols: []portmap.Protocol{portmap.PCP}, External: netip.MustParseAddr("10.0.0.2")}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,7 +37,8 @@ it: give it to "peerway expose --signal URL" and keep it to yourself. The key is
 and kept in the state folder.
 
 With --relay-only it relays on UDP and nothing else, for signal servers on other machines. Then the line
-is "ready relay://…": give that to "peerway signal --relay". Peers get the three relays with the most to
+is "ready relay://…": give that to "peerway signal --relay", or keep it out of the list of processes in
+$PEERWAY_RELAYS; whoever has it may relay. Peers get the three relays with the most to
 spare, and use the one by which they are nearest to each other.`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,10 +53,10 @@ spare, and use the one by which they are nearest to each other.`,
 		},
 	}
 	cmd.Flags().StringVar(&flags.address, "listen", ":7443", "HOST:PORT to listen on; peers are told HOST")
-	cmd.Flags().Uint32Var(&flags.rate, "relay-rate", 0, "Mbit/s that two peers may relay on UDP, and one peer on its websocket; 0 is no limit")
-	cmd.Flags().Uint32Var(&flags.quota, "relay-quota", 0, "MiB that one tunnel may relay on UDP, and as much on websockets; 0 is no limit")
+	cmd.Flags().Uint32Var(&flags.rate, "relay-rate", 0, "Mbit/s that a tunnel may use at each relay on UDP, and a peer on its websocket; 0 is no limit")
+	cmd.Flags().Uint32Var(&flags.quota, "relay-quota", 0, "MiB that a tunnel may use at each relay on UDP, and on websockets; 0 is no limit")
 	cmd.Flags().IntVar(&flags.capacity, "relay-capacity", 1000, "Mbit/s that all may relay here on UDP, to divide them among relays; 0: nothing is relayed here on UDP")
-	cmd.Flags().StringArrayVar(&flags.relays, "relay", nil, "URL that peerway signal --relay-only printed elsewhere; may be given several times")
+	cmd.Flags().StringArrayVar(&flags.relays, "relay", nil, "URL that peerway signal --relay-only printed elsewhere; may be given several times (default $PEERWAY_RELAYS, with spaces between)")
 	cmd.Flags().BoolVar(&flags.only, "relay-only", false, "relay on UDP for signal servers elsewhere, and do nothing else")
 	p.stateFlag(cmd)
 	return cmd
@@ -84,13 +87,18 @@ func (f signalFlags) check(cmd *cobra.Command) (relays []signal.RelayURL, err er
 		return nil, fmt.Errorf("--relay-rate %d is more than %d", f.rate, maxRelayRate)
 	case f.quota > maxRelayQuota:
 		return nil, fmt.Errorf("--relay-quota %d is more than %d", f.quota, maxRelayQuota)
-	case f.capacity < 0 || f.capacity > maxRelayRate || f.only && f.capacity == 0:
-		return nil, fmt.Errorf("--relay-capacity %d: want 1 to %d", f.capacity, maxRelayRate)
+	case f.capacity < 0 || f.capacity > maxRelayRate:
+		return nil, fmt.Errorf("--relay-capacity %d: want 0 to %d", f.capacity, maxRelayRate)
+	case f.only && f.capacity == 0:
+		return nil, errors.New("--relay-capacity 0 leaves nothing to do for one with --relay-only")
 	}
 	for _, name := range []string{"relay", "relay-rate", "relay-quota"} {
 		if f.only && cmd.Flags().Changed(name) {
 			return nil, fmt.Errorf("--%s is for the signal server, not for one with --relay-only", name)
 		}
+	}
+	if len(f.relays) == 0 && !f.only {
+		f.relays = strings.Fields(os.Getenv("PEERWAY_RELAYS"))
 	}
 	for _, text := range f.relays {
 		u, err := signal.ParseRelayURL(text)

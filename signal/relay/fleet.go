@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -22,6 +23,7 @@ const (
 	askEvery     = 5 * time.Second
 	askFor       = 3*askEvery + answerWithin
 	answerWithin = time.Second
+	answerTries  = 3 // within that time
 
 	// resolveEvery is how long an address is kept for a name while it answers.
 	resolveEvery = 5 * time.Minute
@@ -161,9 +163,23 @@ func (m *Member) askAt(ctx context.Context, addr netip.AddrPort) (Load, error) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	conn.SetReadDeadline(time.Now().Add(answerWithin))
+	for range answerTries {
+		var load Load
+		if load, err = m.askOnce(ctx, conn); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return load, err
+		}
+	}
+	return Load{}, err
+}
+
+// askOnce sends one question and waits for its answer.
+func (m *Member) askOnce(ctx context.Context, conn *net.UDPConn) (Load, error) {
 	var nonce [8]byte
 	rand.Read(nonce[:]) // never fails since Go 1.24
+	conn.SetReadDeadline(time.Now().Add(answerWithin / answerTries))
+	if ctx.Err() != nil { // its deadline may just have been replaced
+		return Load{}, context.Cause(ctx)
+	}
 	if _, err := conn.Write(m.key.AppendAsk(nil, nonce)); err != nil {
 		return Load{}, err
 	}

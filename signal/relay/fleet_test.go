@@ -143,17 +143,37 @@ func capacities(members []*relay.Member) string {
 
 // Both ends of a session get the same relays, and keep them.
 func TestAssign(t *testing.T) {
-	free := uint32(100)
-	fleet := relay.NewFleet(relay.Key{}, func() relay.Load { return relay.Load{Capacity: free} }, nil, nil)
+	var urls []signal.RelayURL
+	for i := range byte(4) {
+		key := relay.NewKey([]byte{i})
+		addr, stop := serveRelay(t, key, 100)
+		defer stop()
+		urls = append(urls, signal.RelayURL{Addr: addr.String(), Key: key})
+	}
+	own := uint32(1)
+	log := make(lines, 16)
+	fleet := relay.NewFleet(relay.Key{}, func() relay.Load { return relay.Load{Capacity: own} }, urls, slog.New(slog.NewTextHandler(log, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- fleet.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	for range urls {
+		<-log // it answers
+	}
 	var table relay.Table
-	a, b, now := signal.PeerID{1}, signal.PeerID{2}, time.Unix(1000, 0)
+	a, b, now := signal.PeerID{1}, signal.PeerID{2}, time.Now()
 	if got := table.Assign(7, fleet, now); got != nil {
 		t.Errorf("a session that nobody has bound gets %v", got)
 	}
 	table.Bind(7, a, b, now)
 	first := table.Assign(7, fleet, now)
+	own = 1000 // which is now the best
 	table.Bind(7, b, a, now)
-	if second := table.Assign(7, fleet, now); len(first) != 1 || !slices.Equal(first, second) {
-		t.Errorf("one end gets %v, the other %v", first, second)
+	if second := table.Assign(7, fleet, now); len(first) != 3 || !slices.Equal(first, second) {
+		t.Errorf("one end gets %s, the other %s", capacities(first), capacities(second))
+	}
+	table.Bind(8, a, b, now)
+	if other := table.Assign(8, fleet, now); capacities(other) != "1000 100 100" {
+		t.Errorf("a new session gets %s, want the best first", capacities(other))
 	}
 }

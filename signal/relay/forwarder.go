@@ -18,6 +18,11 @@ const (
 	forgetAfter = time.Minute
 	sweepEvery  = 15 * time.Second
 
+	// busyFor is how long after a packet a session counts as one that has something to
+	// carry, maxQuestion the size of those that do not count.
+	busyFor     = 30 * time.Second
+	maxQuestion = 16
+
 	// cookieLife is how long a cookie is good for at least.
 	cookieLife = 2 * time.Minute
 )
@@ -35,8 +40,9 @@ type Forwarder struct {
 
 // A pair is the two ends of a session.
 type pair struct {
-	ends  [2]netip.AddrPort // invalid: not bound
-	heard time.Time         // a packet or request of either end
+	ends    [2]netip.AddrPort // invalid: not bound
+	heard   time.Time         // a packet or request of either end
+	carried time.Time         // a packet that is no question whether the other end is there
 
 	limits Limits
 	spent  float64 // bytes that the rate owes as of paidAt
@@ -57,7 +63,13 @@ func (f *Forwarder) Len() int { return len(f.pairs) }
 
 // Load returns what it has to do. Its capacity is for the caller to say.
 func (f *Forwarder) Load(now time.Time) Load {
-	return Load{Sessions: uint32(len(f.pairs)), Rate: uint32(f.meter.look(now) * 8 / 1e6)}
+	busy := 0 // sessions have places at several relays and use one
+	for _, p := range f.pairs {
+		if now.Sub(p.carried) < busyFor {
+			busy++
+		}
+	}
+	return Load{Sessions: uint32(busy), Rate: uint32(f.meter.look(now) * 8 / 1e6)}
 }
 
 // Knows reports whether from is an end of the session that a request is about: then it
@@ -133,6 +145,9 @@ func (f *Forwarder) Forward(session uint64, from netip.AddrPort, bytes int, now 
 		return netip.AddrPort{}, false
 	}
 	p.heard = now
+	if bytes > HeaderSize+maxQuestion {
+		p.carried = now
+	}
 	f.meter.count(bytes, now)
 	return to, true
 }

@@ -18,7 +18,7 @@ const loadSize = 1 + nonceSize + 3*4 + macSize
 
 // A Load is what a relay has to do, and what it can.
 type Load struct {
-	Sessions uint32
+	Sessions uint32 // that have carried something of late
 	Rate     uint32 // Mbit/s that it forwards
 	Capacity uint32 // Mbit/s that it may
 }

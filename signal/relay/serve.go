@@ -31,7 +31,8 @@ type Server struct {
 	load      atomic.Pointer[Load]
 	loadedAt  time.Time
 	sources   sources
-	out       []byte // of answers
+	asked     sources // genuine questions for the load, as of one source
+	out       []byte  // of answers
 }
 
 // NewServer returns a server for the grants of key, which says that it may forward
@@ -117,7 +118,9 @@ func (s *Server) serve(conn, other *net.UDPConn, d *datagram.Datagram, now time.
 			}
 			s.out, ok = s.forwarder.Bind(s.out[:0], packet, d.From, now)
 		case s.forwarder != nil && len(packet) == loadSize && packet[0] == typeAsk:
-			if ok = s.sources.allow(d.From.Addr(), now); ok {
+			// Not limited by where it seems to come from, as anybody can seem to be a signal
+			// server: only who has the key gets further.
+			if ok = s.forwarder.key.signed(packet, typeAsk) && s.asked.allow(netip.Addr{}, now); ok {
 				s.out, ok = s.forwarder.key.appendLoad(s.out[:0], packet, s.measure(now))
 			}
 		default:

@@ -24,9 +24,9 @@ const (
 	// twice in a second (RFC 6762 section 6).
 	firstAsk = 100 * time.Millisecond
 
-	// maxPlaces bounds the answers of one search that are believed. Whoever overhears a
-	// question can answer it.
-	maxPlaces = 4
+	// maxPlaces bounds the answers of one search that are believed, one of each address.
+	// Whoever overhears a question can answer it.
+	maxPlaces = 8
 )
 
 // What a host on the network can make this one say: answers a second.
@@ -230,7 +230,8 @@ func (f *finder) find(ctx context.Context, peer signal.PeerID, at func(netip.Add
 	for {
 		select {
 		case place := <-hits:
-			if !slices.Contains(known, place) && len(known) < maxPlaces {
+			named := slices.ContainsFunc(known, func(k netip.AddrPort) bool { return k.Addr() == place.Addr() })
+			if !named && len(known) < maxPlaces {
 				known = append(known, place)
 				at(place)
 			}

@@ -176,6 +176,11 @@ func (m *Machine) Down(now time.Time) Verdict {
 	return m.decided(now, before)
 }
 
+// AttemptBegun says that an attempt has begun, whether it was asked for or not.
+func (m *Machine) AttemptBegun(now time.Time) {
+	m.attempting, m.startedAt, m.nextAt = true, now, time.Time{}
+}
+
 // AttemptEnded says that the attempt that was asked for last is over. If it
 // found a path, Up has said so before, and this changes nothing.
 func (m *Machine) AttemptEnded(now time.Time) Verdict {

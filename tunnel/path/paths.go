@@ -79,6 +79,10 @@ func (p *Paths) AttemptEnded(now time.Time) Decision {
 	return p.decide(p.direct.AttemptEnded(now), p.relay.decided(now, p.relay.route))
 }
 
+// AttemptBegun says that an attempt at a direct path has begun, which the peer may have
+// asked for.
+func (p *Paths) AttemptBegun(now time.Time) { p.direct.AttemptBegun(now) }
+
 // RelayUp says that the peer has answered through the relay at addr.
 func (p *Paths) RelayUp(now time.Time, addr netip.AddrPort, rtt time.Duration) Decision {
 	return p.decide(p.direct.decided(now, p.direct.route), p.relay.Up(now, addr, rtt))
@@ -126,7 +130,7 @@ func (p *Paths) decide(direct, relay Verdict) Decision {
 	return Decision{
 		Direct: p.routes.Direct, Relay: p.routes.Relay, Websocket: p.routes.Websocket,
 		Changed: p.routes != before, Name: p.name,
-		AskDirect: direct.Ask, AskRelay: relay.Ask && direct.Floor, // else nobody needs to know
+		AskDirect: direct.Ask, AskRelay: relay.Ask && (direct.Floor || p.relay.state != floored), // else nobody needs to know
 		DoubtDirect: direct.Doubt, DoubtRelay: relay.Doubt,
 		StartAttempt: direct.StartAttempt, StartBinding: relay.StartAttempt,
 	}

@@ -63,3 +63,60 @@ func TestRelayIsLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// A relay that comes when the direct path is in use is asked until it has answered, and
+// then kept in reserve: it is not taken for lost because nothing is sent on it.
+func TestRelayInReserve(t *testing.T) {
+	p, now := path.NewPaths(), time.Unix(1e9, 0)
+	var seen path.Seen
+	p.Tick(now, seen)
+	p.DirectUp(now, peerAddr, time.Millisecond)
+	now = now.Add(path.Interval)
+	seen.Direct, seen.Genuine = path.PathSeen{Heard: now, Answered: now, Sent: now}, now
+	p.Tick(now, seen)
+	asked := 0
+	d := p.RelayUp(now, relayAddr, time.Millisecond)
+	for range 600 { // a minute
+		if d.AskRelay {
+			asked++
+			if asked == 3 { // the first answers are lost
+				seen.Relay.Answered = now.Add(path.Interval)
+			}
+		}
+		now = now.Add(path.Interval)
+		seen.Direct, seen.Genuine = path.PathSeen{Heard: now, Answered: now, Sent: now}, now
+		if d = p.Tick(now, seen); d.LeftRelay || d.Name != path.Direct || d.Relay.IsValid() {
+			t.Fatalf("%+v", d)
+		}
+	}
+	if asked != 3 {
+		t.Errorf("asked %d times, want 3: until it has answered", asked)
+	}
+	p.DirectDown(now) // and then it is there at once
+	if d := p.Tick(now, seen); d.Name != path.UDPRelay || d.Relay != relayAddr || d.Websocket {
+		t.Errorf("without the direct path: %+v", d)
+	}
+}
+
+// An attempt that the peer has asked for counts like one of our own.
+func TestAttemptOfThePeer(t *testing.T) {
+	p, now := path.NewPaths(), time.Unix(1e9, 0)
+	p.Tick(now, path.Seen{})
+	p.AttemptEnded(now) // the next one is due in 5 s
+	now = now.Add(4 * time.Second)
+	p.AttemptBegun(now)
+	for range 120 {
+		now = now.Add(path.Interval)
+		if d := p.Tick(now, path.Seen{}); d.StartAttempt {
+			t.Fatalf("another attempt begins %v after the peer's", now.Sub(time.Unix(1e9+4, 0)))
+		}
+	}
+	p.AttemptEnded(now)
+	for range 200 {
+		now = now.Add(path.Interval)
+		if d := p.Tick(now, path.Seen{}); d.StartAttempt {
+			return
+		}
+	}
+	t.Error("no further attempt")
+}

@@ -108,6 +108,9 @@ func (c *Choice) Choose(now time.Time, offers []Offer) netip.AddrPort {
 	return c.addr
 }
 
+// Chosen returns what was chosen last, or the zero AddrPort.
+func (c *Choice) Chosen() netip.AddrPort { return c.addr }
+
 // Take makes a path the chosen one, because the peer has chosen it.
 func (c *Choice) Take(addr netip.AddrPort) { *c = Choice{addr: addr} }
 

@@ -21,6 +21,10 @@ type outlets struct {
 	byTo atomic.Pointer[map[netip.AddrPort]*net.UDPConn]
 }
 
+// outletBuffer is what the kernel may hold for an outlet, in each direction: as much as
+// QUIC asks for on the common socket.
+const outletBuffer = 7 << 20
+
 // set makes conn the outlet to an address, or no longer if not on and no other one has
 // taken its place.
 func (o *outlets) set(to netip.AddrPort, conn *net.UDPConn, on bool) {
@@ -69,6 +73,8 @@ func (s *Socket) ServeOutlet(ctx context.Context, conn *net.UDPConn, to netip.Ad
 			<-past // else it might come when somebody else reads
 		}
 	}()
+	conn.SetReadBuffer(outletBuffer) // the kernel may grant less
+	conn.SetWriteBuffer(outletBuffer)
 	datagram.Prepare(conn)
 	in, err := datagram.NewReceiver(conn)
 	if in == nil {

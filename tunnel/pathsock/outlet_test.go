@@ -15,8 +15,9 @@ import (
 // TestOutlet carries QUIC by a socket of its own, in packets of all sizes, and what is not
 // QUIC.
 func TestOutlet(t *testing.T) {
-	stun := make(chan netip.AddrPort, 64)
-	a, b := newSide(t, "127.0.0.1", func(_ []byte, from netip.AddrPort) { stun <- from }), newSide(t, "127.0.0.1", nil)
+	stun, back := make(chan netip.AddrPort, 64), make(chan netip.AddrPort, 64)
+	a := newSide(t, "127.0.0.1", func(_ []byte, from netip.AddrPort) { stun <- from })
+	b := newSide(t, "127.0.0.1", func(_ []byte, from netip.AddrPort) { back <- from })
 	a.peer, b.peer = a.socket.Add(nil, 1), b.socket.Add(nil, 1)
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -53,6 +54,12 @@ func TestOutlet(t *testing.T) {
 	}
 	if from := <-stun; from != b.addr {
 		t.Errorf("a packet of %v came from %v", b.addr, from)
+	}
+	if err := a.socket.WriteReal([]byte{0, 1, 2}, b.addr); err != nil {
+		t.Fatal(err)
+	}
+	if from := <-back; from != a.addr {
+		t.Errorf("what is not of the path came from %v, want the common socket, %v", from, a.addr)
 	}
 	end()
 	b.peer.Authenticate(a.addr) // from now on by the common socket

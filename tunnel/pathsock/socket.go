@@ -124,10 +124,10 @@ func (s *Socket) Port() uint16 {
 // sends its answers from there, which is wrong as soon as the path has changed.
 func (s *Socket) LocalAddr() net.Addr { return s.local }
 
-// WriteReal sends p to a real address, for ICE, STUN and relays.
+// WriteReal sends p to a real address, for ICE, STUN and relays; from this socket, also
+// where there is an outlet.
 func (s *Socket) WriteReal(p []byte, to netip.AddrPort) error {
-	to = unmap(to)
-	_, _, err := s.outlet(to).WriteMsgUDPAddrPort(p, nil, to)
+	_, _, err := s.conn.WriteMsgUDPAddrPort(p, nil, unmap(to))
 	return err
 }
 

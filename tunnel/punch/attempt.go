@@ -165,7 +165,9 @@ func (a *Attempt) run(life context.Context) error {
 		defer a.own.Close()
 		var serving sync.WaitGroup
 		defer serving.Wait()
-		serving.Go(func() { a.serveOwn(life) })
+		ours, stop := context.WithCancel(life)
+		defer stop()
+		serving.Go(func() { a.serveOwn(ours) })
 	}
 	defer a.port.Close()
 

@@ -33,7 +33,7 @@ const (
 // begins as soon as enough is known of both NATs.
 func (a *Attempt) birthday(working context.Context) {
 	p := a.puncher
-	if p.config.Adopt == nil || p.config.Sparing {
+	if p.config.Adopt == nil || p.config.Sparing || a.own != nil { // answers leave from that
 		return
 	}
 	look := time.NewTicker(birthdayAfter)
@@ -76,6 +76,7 @@ func (a *Attempt) search(working context.Context, peer netip.AddrPort, hard bool
 	p.birthday.Unlock()
 	if winner != nil {
 		defer winner.Close()
+		a.port.via.Store(&detour{winner, peer})
 		p.config.Adopt(working, winner, peer)
 	}
 }

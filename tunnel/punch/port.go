@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type port struct {
 	key         []byte // the local password: peers sign requests with it
 	controlling bool
 	write       func(p []byte, to netip.AddrPort) error // from the socket
+	via         atomic.Pointer[detour]                  // for one address; nil: there is none
 	number      uint16                                  // of its local port
 	listen      []net.Addr
 
@@ -162,6 +164,21 @@ func (r *remote) measure(rtt time.Duration) {
 	r.rtt += (rtt - r.rtt) / 8
 }
 
+// A detour is another socket that packets to an address leave by.
+type detour struct {
+	conn *net.UDPConn
+	to   netip.AddrPort
+}
+
+// send sends from the socket by which an address is reached.
+func (p *port) send(b []byte, to netip.AddrPort) error {
+	if d := p.via.Load(); d != nil && d.to == to {
+		_, err := d.conn.WriteToUDPAddrPort(b, to)
+		return err
+	}
+	return p.write(b, to)
+}
+
 // admit returns the entry of an address of the peer, or nil if it has too many.
 func (p *port) admit(addr netip.AddrPort) *remote {
 	r := p.remotes[addr]
@@ -286,7 +303,7 @@ func (l *link) WriteTo(b []byte, addr net.Addr) (int, error) {
 		return 0, io.ErrClosedPipe
 	default:
 	}
-	if err := l.port.write(b, to); err != nil {
+	if err := l.port.send(b, to); err != nil {
 		return 0, err
 	}
 	return len(b), nil
