@@ -19,9 +19,10 @@ const (
 	firstWait = 100 * time.Millisecond
 	maxSends  = 5
 
-	// mappingLife bounds how long an answer is believed. NATs are known to
-	// forget a mapping after 30 s without a packet.
-	mappingLife = 20 * time.Second
+	// mappingLife is how long an answer is believed: it spares the packets of tunnels that
+	// are made at once. A path that has died may have done so because the address is
+	// another one.
+	mappingLife = 2 * time.Second
 	maxMappings = 32
 )
 
@@ -32,7 +33,7 @@ type mapping struct {
 }
 
 // Mapped asks a STUN server under which address it sees the shared socket. An
-// answer less than 20 s old is returned at once. ctx bounds the wait, which is
+// answer less than 2 s old is returned at once. ctx bounds the wait, which is
 // 3.1 s at most. Servers may be asked at the same time: the answers of a NAT
 // that gives every destination its own port differ, and are all worth telling
 // the peer.
