@@ -29,6 +29,7 @@ func (r *role) asks(at place, args ...string) (out string, code int) {
 
 // TestNetcheck asks what a network is like in each kind of it.
 func TestNetcheck(t *testing.T) {
+	t.Parallel()
 	lab := natlab.New(t)
 	startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
 	for _, test := range []struct {
@@ -108,6 +109,7 @@ func TestNetcheckStacks(t *testing.T) {
 
 // TestDoctor asks about a peer and its services while one thing after the other breaks.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
 	server, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")

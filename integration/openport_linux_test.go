@@ -12,6 +12,7 @@ import (
 // unless the router of one of them opens a port for its peer. Whoever is behind that may be
 // the end that dials or the one that answers.
 func TestOpenPort(t *testing.T) {
+	t.Parallel()
 	need(t, "camera", "ffmpeg", "nginx", "curl")
 	if reason := natlab.Unmappable(); reason != "" {
 		t.Skip(reason)

@@ -110,6 +110,7 @@ func reaches(t *testing.T, from *natlab.Host, to netip.AddrPort) bool {
 
 // TestPortMapping opens a port by each protocol of a real router.
 func TestPortMapping(t *testing.T) {
+	t.Parallel()
 	if reason := natlab.Unmappable(); reason != "" {
 		t.Skip(reason)
 	}
