@@ -2,10 +2,12 @@ package httpx_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 )
 
@@ -67,5 +69,44 @@ func TestAnswerCutShort(t *testing.T) {
 	defer res.Body.Close()
 	if n, err := io.Copy(io.Discard, res.Body); err == nil {
 		t.Errorf("%d bytes without an error", n)
+	}
+}
+
+// To a client of HTTP 1.0 the end of the connection is that of an answer without a length:
+// one that breaks off resets it, whether the server is lost or the gateway ends; one that is
+// whole does not.
+func TestAnswerCutShortForOldClients(t *testing.T) {
+	started := make(chan struct{}, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write(make([]byte, 300<<10))
+		http.NewResponseController(w).Flush()
+		switch r.URL.Path {
+		case "/cut":
+			panic(http.ErrAbortHandler)
+		case "/waits":
+			started <- struct{}{}
+			<-r.Context().Done()
+		}
+	}))
+	defer server.Close()
+	for path, whole := range map[string]bool{"/": true, "/cut": false, "/waits": false} {
+		t.Run(path, func(t *testing.T) {
+			g := open(t, to(server.Listener.Addr().String()))
+			conn, err := net.Dial("tcp", g.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: web.home.localhost\r\n\r\n", path)
+			if path == "/waits" {
+				var ending sync.WaitGroup
+				defer ending.Wait()
+				ending.Go(func() { <-started; g.stop() })
+			}
+			n, err := io.Copy(io.Discard, conn)
+			if (err == nil) != whole || whole && n < 300<<10 {
+				t.Errorf("%d bytes, %v; want the end to be a good one: %v", n, err, whole)
+			}
+		})
 	}
 }

@@ -49,7 +49,13 @@ func newGateway(routes *proxy.Routes, send roundTripper, p *pages, log *slog.Log
 
 // ServeHTTP implements [http.Handler].
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer working(r)()
+	done := working(r)
+	g.answer(w, r)
+	done() // not after a panic: then the viewer waits until his connection is closed
+}
+
+// answer answers r.
+func (g *gateway) answer(w http.ResponseWriter, r *http.Request) {
 	local := localName(r.Host)
 	switch {
 	case local == "":

@@ -39,6 +39,7 @@ type viewer struct {
 
 	mu       sync.Mutex
 	busy     bool      // a handler works for him
+	old      bool      // his HTTP is 1.0: he takes the end of the connection for that of the answer
 	deadline time.Time // of Read; zero is none
 	sent     time.Time // when something was last sent
 }
@@ -108,12 +109,17 @@ func (v *viewer) SetDeadline(t time.Time) error {
 
 // Close implements [net.Conn].
 func (v *viewer) Close() error {
-	v.change(func() { v.busy = false })
+	v.change(func() {
+		if v.busy && v.old {
+			proxy.Abort(v.Conn)
+		}
+		v.busy = false
+	})
 	return v.Conn.Close()
 }
 
-// work says whether a handler works for the viewer.
-func (v *viewer) work(busy bool) { v.change(func() { v.busy = busy }) }
+// work says whether a handler works for the viewer, and whether his HTTP is 1.0.
+func (v *viewer) work(busy, old bool) { v.change(func() { v.busy, v.old = busy, old }) }
 
 // change makes a change and wakes outwait.
 func (v *viewer) change(f func()) {
@@ -144,6 +150,6 @@ func working(r *http.Request) (done func()) {
 	if !ok {
 		return func() {}
 	}
-	v.work(true)
-	return func() { v.work(false) }
+	v.work(true, !r.ProtoAtLeast(1, 1))
+	return func() { v.work(false, false) }
 }

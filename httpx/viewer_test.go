@@ -31,7 +31,7 @@ func TestViewerOutwaits(t *testing.T) {
 		"reading an upload":     {true, 4096, func(*viewer) {}, 0, io.EOF},
 		"silent":                {true, 1, func(*viewer) {}, patience, io.EOF},
 		"something is sent":     {true, 1, func(v *viewer) { v.Write([]byte("x")) }, time.Second + patience, io.EOF},
-		"the handler returns":   {true, 1, func(v *viewer) { v.work(false) }, time.Second, io.EOF},
+		"the handler returns":   {true, 1, func(v *viewer) { v.work(false, false) }, time.Second, io.EOF},
 		"the server gives up":   {true, 1, func(v *viewer) { v.SetReadDeadline(time.Unix(1, 0)) }, time.Second, os.ErrDeadlineExceeded},
 		"a deadline":            {true, 1, func(v *viewer) { v.SetReadDeadline(time.Now().Add(time.Second)) }, 2 * time.Second, os.ErrDeadlineExceeded},
 		"the connection closes": {true, 1, func(v *viewer) { v.Close() }, time.Second, io.EOF},
@@ -40,7 +40,7 @@ func TestViewerOutwaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := &viewer{Conn: ended{}, changed: make(chan struct{}, 1)}
-				v.work(tt.busy)
+				v.work(tt.busy, false)
 				start := time.Now()
 				timer := time.AfterFunc(time.Second, func() { tt.event(v) })
 				defer timer.Stop()

@@ -17,6 +17,7 @@ import (
 
 	"peerway/cmd/peerway/site"
 	"peerway/cmd/peerway/state"
+	"peerway/proxy"
 	"peerway/rtsp/loop"
 	"peerway/signal"
 	"peerway/signal/server"
@@ -78,7 +79,7 @@ func (p *program) runDemo(cmd *cobra.Command, at listen) (err error) {
 	if !cmd.Flags().Changed("rtsp") {
 		d.at.rtsp = d.freeAddress(at.rtsp)
 	}
-	return runWithControl(cmd.Context(), dir, answers{report: d.report}, d.Run)
+	return runWithControl(cmd.Context(), dir, answers{report: d.report, peers: d}, d.Run)
 }
 
 // A demo is a whole network in one process.
@@ -205,6 +206,22 @@ func (d *demo) explain(urls map[string]string) {
   The VLC that Debian, Ubuntu and Raspberry Pi OS package has no RTSP: take ffplay there, or VLC's snap.
   Ctrl-C ends it all.
 `, demoPeer, urls["web"], urls["cam"], urls["cam"], os.Args[0], d.dir.Path())
+}
+
+// ping implements asker.
+func (d *demo) ping(ctx context.Context, peer string) (pong, error) {
+	if gateway := d.gateway.Load(); gateway != nil {
+		return gateway.ping(ctx, peer)
+	}
+	return pong{}, unknownPeer(proxy.Target{Peer: peer})
+}
+
+// check implements asker.
+func (d *demo) check(ctx context.Context, peer, service string) error {
+	if gateway := d.gateway.Load(); gateway != nil {
+		return gateway.check(ctx, peer, service)
+	}
+	return unknownPeer(proxy.Target{Peer: peer})
 }
 
 // report describes the demo as its gateway sees it.

@@ -161,7 +161,7 @@ func (f *facts) looked(name string) bool {
 	case stepLogin:
 		return f.Running != nil
 	case stepPeer, stepTunnel, stepDirect:
-		return f.Pong != nil || name == stepPeer && f.PongErr != nil
+		return f.Pong != nil || name == stepPeer && f.PongErr != nil && (f.PongErr.Code == "unknown-name" || f.Running != nil && f.Running.Signal.Connected)
 	case stepService:
 		return f.Pong != nil && f.Service != ""
 	}

@@ -8,10 +8,12 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"peerway/cmd/peerway/state"
+	"peerway/signal"
 	"peerway/tunnel/network"
 	"peerway/tunnel/portmap"
 )
@@ -45,6 +47,9 @@ func (f *facts) opens() bool {
 // the state folder remembers.
 func (p *program) serverOf(given string, running *report) (string, error) {
 	switch {
+	case strings.Contains(given, "://"):
+		u, err := signal.ParseURL(given) // whose error shows no secret
+		return u.Addr, err
 	case given != "":
 		if _, _, err := net.SplitHostPort(given); err != nil {
 			given = net.JoinHostPort(given, "7443")

@@ -59,7 +59,7 @@ func findingsOfNetwork() []finding {
 			code: "no-server", step: stepServer,
 			found: func(f *facts) bool { return f.Server == "" },
 			text:  say("no signal server is known here"),
-			fix:   say("name one with --signal HOST:PORT, or pair first"),
+			fix:   say("pair first; peerway netcheck --signal HOST:PORT asks any"),
 		}, {
 			code: "server-unreachable", step: stepServer, after: []string{"no-network", "no-server"},
 			found: func(f *facts) bool { return f.TCP != nil },
@@ -84,7 +84,7 @@ func findingsOfNAT() []finding {
 		}, {
 			code: "nat-symmetric", step: stepNAT, after: []string{"udp-blocked"},
 			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta == 0 && !f.opens() },
-			text:  say("the NAT gives every destination another port: peers behind strict NATs are reached over the relay only"),
+			text:  say("the NAT gives every destination another port: peers behind another one like it are reached over the relay only"),
 			fix:   say("in the router, switch PCP, NAT-PMP or UPnP on, or the NAT to \"full cone\" or \"endpoint independent\""),
 		}, {
 			code: "nat-symmetric-regular", step: stepNAT, note: true, after: []string{"udp-blocked"},

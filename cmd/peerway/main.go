@@ -28,10 +28,14 @@ func main() { os.Exit(run()) }
 func run() int {
 	interrupted, stop := ossignal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ctx, stop := ossignal.NotifyContext(interrupted, syscall.SIGTERM)
+	terminating := []os.Signal{syscall.SIGTERM}
+	if !ossignal.Ignored(syscall.SIGHUP) { // as nohup has it
+		terminating = append(terminating, syscall.SIGHUP)
+	}
+	ctx, stop := ossignal.NotifyContext(interrupted, terminating...)
 	defer stop()
 	context.AfterFunc(ctx, func() {
-		ossignal.Reset(os.Interrupt, syscall.SIGTERM) // a second signal kills
+		ossignal.Reset(append(terminating, os.Interrupt)...) // a second signal kills
 		time.AfterFunc(endWithin, func() {
 			fmt.Fprintln(os.Stderr, "peerway: something did not end in time; ending anyway")
 			os.Exit(exitOther)

@@ -118,7 +118,7 @@ func verdict(f *facts) string {
 	case f.Server == "":
 		return "no signal server is known, so there is nobody to ask"
 	case f.TCP != nil:
-		return "the signal server cannot be reached: no tunnel can be made"
+		return "the signal server cannot be reached: no tunnel can be made but in the local network; those that are up go on"
 	case !n.Mapped.IsValid():
 		return "no UDP: everything goes over the websocket of the signal server"
 	case n.Mapping == network.None && n.Filtering == network.None:
@@ -128,11 +128,11 @@ func verdict(f *facts) string {
 	case f.opens():
 		return "easy: the router opens a port, so that every peer that sends UDP can be reached directly"
 	case n.Mapping == network.Dependent:
-		return "hard: direct with peers behind easy NATs, with others over the relay"
+		return "hard: direct with most peers, over the relay with those behind a NAT like this one"
 	case n.Mapping == network.Unknown:
 		return "UDP passes: direct with most peers"
 	}
-	return "good: direct with most peers, over the relay with those behind a NAT that gives every destination another port"
+	return "good: direct with nearly all peers, within seconds with those behind a NAT that gives every destination another port"
 }
 
 // write writes r for people.

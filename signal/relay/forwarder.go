@@ -18,6 +18,10 @@ const (
 	forgetAfter = time.Minute
 	sweepEvery  = 15 * time.Second
 
+	// graceFor is how long an end that is bound stays so after its grant has expired, from
+	// where it is: tunnels go on while the signal server is away, which renews grants.
+	graceFor = 12 * time.Hour
+
 	// busyFor is how long after a packet a session counts as one that has something to
 	// carry, maxQuestion the size of those that do not count.
 	busyFor     = 30 * time.Second
@@ -98,7 +102,7 @@ func (f *Forwarder) Bind(dst, packet []byte, from netip.AddrPort, now time.Time)
 	switch {
 	case !known && !same(r.cookie, fresh) && !same(r.cookie, f.cookie(from, epoch-1)):
 		a.status, a.cookie = statusChallenge, fresh
-	case now.Unix() > int64(r.grant.Until):
+	case now.Unix() > int64(r.grant.Until) && !(known && now.Unix() <= int64(r.grant.Until)+int64(graceFor/time.Second)):
 		a.status = statusRefused
 	default:
 		a.status = f.admit(r.grant, from, now)
@@ -180,7 +184,7 @@ func (f *Forwarder) Sweep(now time.Time) {
 	}
 	f.swept = now
 	for id, p := range f.pairs {
-		expired := now.Unix() > int64(p.until)+int64(forgetAfter/time.Second)
+		expired := now.Unix() > int64(p.until)+int64((graceFor+forgetAfter)/time.Second)
 		if expired || now.Sub(p.heard) >= forgetAfter && p.limits.Quota == 0 {
 			delete(f.pairs, id)
 		}

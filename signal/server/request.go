@@ -140,7 +140,7 @@ const grantLife = 10 * time.Minute
 
 // grant lets the peer use relays on UDP for one end of a session. Frames on the
 // websocket are looked at one by one; there, two peers who may not talk any more can go
-// on until their grants have expired.
+// on at relays where both are bound, as if the signal server were away.
 func (p *session) grant(id uint64, end uint8, now time.Time) {
 	var grants []wire.Grant
 	for _, m := range p.server.table.Assign(id, p.server.fleet, now) {
