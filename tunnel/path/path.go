@@ -28,6 +28,11 @@ const (
 	suspectAfter = 250 * time.Millisecond
 	loseAfter    = 1500 * time.Millisecond
 
+	// A path that is doubted three times within waryWithin must be well for waryFor before
+	// packets go on it alone: one that comes and goes would cost a stall each time.
+	waryWithin = 10 * time.Second
+	waryFor    = 3 * time.Second
+
 	// deafAfter takes the place of loseAfter while the floor is silent too. Then
 	// the peer may hear us and answer in vain on the path: it notices when we
 	// leave that.
@@ -133,12 +138,14 @@ type Machine struct {
 	route Route
 	rtt   time.Duration
 
-	upAt      time.Time // when the path was found
-	suspectAt time.Time // when the state became suspect
-	askedAt   time.Time // when a question was wanted last
-	verifyAt  time.Time // since when a path in use owes an answer; zero: it does not
-	sent      run       // packets and questions that the path owes an answer to
-	overFloor run       // packets that the peer sent over the floor only
+	upAt      time.Time    // when the path was found
+	suspectAt time.Time    // when the state became suspect
+	doubted   [2]time.Time // when it did so before, the oldest first
+	wary      bool         // it does so often
+	askedAt   time.Time    // when a question was wanted last
+	verifyAt  time.Time    // since when a path in use owes an answer; zero: it does not
+	sent      run          // packets and questions that the path owes an answer to
+	overFloor run          // packets that the peer sent over the floor only
 
 	last   netip.AddrPort // the path that was lost; invalid once the floor was heard since
 	lostAt time.Time
@@ -217,6 +224,9 @@ func (m *Machine) Tick(now time.Time, seen Observation) Verdict {
 		m.lose(now)
 	case m.state == inUse && m.silent(now, seen, heard):
 		m.suspectNow(now)
+	case m.state == suspect && m.wary && m.unanswered(now, max(suspectAfter/2, 2*m.rtt), askedFor):
+		m.suspectAt = now // again, and sooner than the first time
+	case m.state == suspect && m.wary && now.Sub(m.suspectAt) < waryFor:
 	case m.state == suspect && heard.After(m.suspectAt), m.state == trial && heard.After(m.upAt):
 		m.state = inUse
 	}
@@ -323,6 +333,8 @@ func (m *Machine) lost(now time.Time, seen Observation) bool {
 }
 
 func (m *Machine) suspectNow(now time.Time) {
+	m.wary = now.Sub(m.doubted[0]) < waryWithin
+	m.doubted = [2]time.Time{m.doubted[1], now}
 	m.state, m.suspectAt, m.verifyAt = suspect, now, time.Time{}
 	m.route.Floor = true
 }

@@ -370,3 +370,33 @@ func BenchmarkTick(b *testing.B) {
 		talk(w)
 	}
 }
+
+// A path that comes and goes is soon not trusted alone any more, until it stays.
+func TestComesAndGoes(t *testing.T) {
+	m, now := path.New(), time.Unix(1e9, 0)
+	var seen path.Observation
+	m.Up(now, peerAddr, time.Millisecond)
+	alone := func(d time.Duration, dead func(time.Duration) bool) (ticks int) {
+		for at := time.Duration(0); at < d; at += path.Interval {
+			now = now.Add(path.Interval)
+			seen.Sent = now
+			if !dead(at) {
+				seen.Heard, seen.Answered, seen.Genuine = now, now, now
+			}
+			if v := m.Tick(now, seen); v.Addr.IsValid() && !v.Floor {
+				ticks++
+			}
+		}
+		return ticks
+	}
+	flaps := func(at time.Duration) bool { return at/(400*time.Millisecond)%2 == 1 }
+	if n := alone(3*time.Second, flaps); n == 0 {
+		t.Error("never trusted")
+	}
+	if n := alone(20*time.Second, flaps); n != 0 {
+		t.Errorf("trusted alone for %v of 20s", time.Duration(n)*path.Interval)
+	}
+	if n := alone(20*time.Second, func(time.Duration) bool { return false }); n < 160 {
+		t.Errorf("trusted alone for %v of 20s in which it stayed", time.Duration(n)*path.Interval)
+	}
+}
