@@ -95,7 +95,7 @@ func (f *Fleet) watch(ctx context.Context, m *Member) {
 		case comes:
 			f.log.Info("relay answers", "relay", m.url, "capacity", load.Capacity, "sessions", load.Sessions)
 		case goes:
-			f.log.Warn("relay does not answer: peers are sent to others", "relay", m.url, "err", err)
+			f.log.Warn("relay does not answer: is it off, is UDP blocked, or is this not the URL that it prints now? peers are sent to others", "relay", m.url, "err", err)
 		}
 		select {
 		case <-tick.C:
