@@ -184,8 +184,10 @@ func (f *Forwarder) Sweep(now time.Time) {
 	}
 	f.swept = now
 	for id, p := range f.pairs {
-		expired := now.Unix() > int64(p.until)+int64((graceFor+forgetAfter)/time.Second)
-		if expired || now.Sub(p.heard) >= forgetAfter && p.limits.Quota == 0 {
+		since := now.Sub(time.Unix(int64(p.until), 0)) // its grants have expired
+		// What was used of a quota is remembered for as long as a grant could spend more.
+		silent := now.Sub(p.heard) >= forgetAfter && (p.limits.Quota == 0 || since > forgetAfter)
+		if silent || since > graceFor+forgetAfter {
 			delete(f.pairs, id)
 		}
 	}

@@ -207,6 +207,11 @@ func TestLimits(t *testing.T) {
 	if s.bind(0, here) {
 		t.Error("a quota that is used up is forgotten")
 	}
+	s.now = s.now.Add(10 * time.Minute) // no grant is left that could spend more
+	s.f.Sweep(s.now)
+	if n := s.f.Len(); n != 0 {
+		t.Errorf("%d silent sessions are kept after their grants", n)
+	}
 }
 
 // A relay that never knows an end again does not set its pace.
