@@ -232,6 +232,10 @@ func (c *climber) hear(msg message) {
 				c.s.log.Debug("candidates dropped", "err", err)
 			}
 		}
+	case putAside:
+		if c.s.role == answering {
+			c.setAside(time.Now(), path.Aside{Direct: msg.Aside&asideDirect != 0, Relay: msg.Aside&asideRelay != 0})
+		}
 	case punchWish:
 		// The peer may have moved: what it said before is of no use. But both may just have
 		// come to want the same.
@@ -339,6 +343,8 @@ func (p *pace) allow(now time.Time) bool {
 func (c *climber) networkChanged() {
 	now := time.Now()
 	c.failures = 0
+	c.survey.preference.Forget()
+	c.relay.choice.Forget()
 	c.lookAround(now)
 	c.apply(c.paths.NetworkChanged(now))
 }
@@ -353,10 +359,10 @@ func (c *climber) apply(d path.Decision) {
 		c.tellMoved(d)
 	}
 	if d.AskDirect {
-		c.s.route.Ping(d.Direct, false, d.DoubtDirect)
+		c.s.route.Ask(d.Direct, false, question(d.DoubtDirect))
 	}
 	if addr := c.relayAddr(d); d.AskRelay && addr.IsValid() {
-		c.s.route.Ping(addr, true, d.DoubtRelay)
+		c.s.route.Ask(addr, true, question(d.DoubtRelay))
 	}
 	if d.LeftRelay {
 		c.castOff(time.Now())
@@ -372,6 +378,13 @@ func (c *climber) apply(d path.Decision) {
 		return
 	}
 	c.beginNext()
+}
+
+func question(doubt bool) pathsock.Question {
+	if doubt {
+		return pathsock.Doubt
+	}
+	return pathsock.Proof
 }
 
 // tellMoved tells of a route that has changed.

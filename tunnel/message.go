@@ -26,6 +26,8 @@ type message struct {
 	Hard  bool `cbor:"9,keyasint,omitempty"`
 	Delta int8 `cbor:"10,keyasint,omitempty"`
 
+	Aside uint8 `cbor:"11,keyasint,omitempty"`
+
 	Nonce uint64 `cbor:"7,keyasint,omitempty"` // of pingAsk, repeated in pingPong
 	Why   string `cbor:"8,keyasint,omitempty"` // the sender knows of no direct path; at most maxWhy bytes
 }
@@ -46,6 +48,13 @@ const (
 	hello      kind = 11 // the first on the control stream
 	pingAsk    kind = 12 // answered with pingPong
 	pingPong   kind = 13
+	putAside   kind = 14 // to the end that answers attempts: use the paths of Aside no more, and the others again
+)
+
+// What Aside of a message may hold.
+const (
+	asideDirect uint8 = 1 << iota
+	asideRelay
 )
 
 // maxMessage bounds an encoded message, in bytes.

@@ -9,6 +9,7 @@ import (
 	"peerway/signal/relay"
 	"peerway/tunnel/lan"
 	"peerway/tunnel/path"
+	"peerway/tunnel/pathsock"
 )
 
 // A relaying is a session's places at relays on UDP, one of which it uses. Both ends take
@@ -171,17 +172,17 @@ func (c *climber) keep(m *mooring, now time.Time) {
 	if m.boundAt.IsZero() {
 		m.await(now)
 	}
-	at, rtt := c.s.route.Pinged(m.addr, true)
-	m.quality.Answered(at, rtt)
+	answers := c.s.route.Answers(m.addr, true)
+	m.quality.Answered(answers.At, answers.RTT, answers.Got, answers.Lost)
 	switch {
 	case m.up:
-		if c.busy() && c.s.whereNow().Name != path.Direct && m.quality.Ask(now) {
-			c.s.route.Ping(m.addr, true, false)
+		if c.busy() && c.belowMatters() && m.quality.Ask(now, m == c.relay.inUse && c.survey.direct.Lossy()) {
+			c.s.route.Ask(m.addr, true, pathsock.Survey)
 		}
-	case at.After(m.boundAt):
+	case answers.At.After(m.boundAt):
 		m.up = true
 	case !now.Before(m.askAt):
-		c.s.route.Ping(m.addr, true, false)
+		c.s.route.Ask(m.addr, true, pathsock.Proof)
 		m.askAt = now.Add(min(firstAsk<<min(m.asked, 8), lastAsk))
 		m.asked++
 	}
@@ -232,7 +233,7 @@ func (c *climber) castOff(now time.Time) {
 	if m.failed++; now.Sub(m.usedAt) > earnedAfter {
 		m.failed = 0
 	}
-	m.quality.Loss = 1 // it may answer questions and carry nothing
+	c.relay.choice.Depart(now, m.addr) // it may answer questions and carry nothing
 	m.await(now)
 	m.askAt = now.Add(lastAsk << min(m.failed, 5)) // unless it is looked for sooner
 	c.keepRelays(now)

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -23,42 +24,117 @@ type PathInfo struct {
 	BytesIn, BytesOut float64
 }
 
-// A survey measures the paths of a session. It belongs to the climber.
+// A survey measures the paths of a session, and puts aside those that are worse than what
+// is below them. It belongs to the climber.
 type survey struct {
-	direct  path.Quality
-	addr    netip.AddrPort // that direct is about
-	at      time.Time
-	in, out uint64 // bytes until then
+	direct     path.Quality
+	addr       netip.AddrPort // that direct is about
+	websocket  path.Quality
+	preference path.Preference
+	aside      path.Aside
+	at         time.Time
+	in, out    uint64 // bytes until then
 }
 
 const surveyEvery = time.Second
 
-// look measures the direct path, and tells of all.
+// look measures the paths, chooses among them, and tells of all.
 func (c *climber) look(now time.Time, seen pathsock.Stats) {
-	v, where := &c.survey, c.s.whereNow()
-	if v.addr != where.Direct {
-		v.addr, v.direct = where.Direct, path.Quality{}
+	v := &c.survey
+	if addr := c.directAddr(); v.addr != addr {
+		v.addr, v.direct = addr, path.Quality{}
 	}
-	busy := c.busy()
+	if !c.busy() {
+		return
+	}
 	if v.addr.IsValid() {
-		v.direct.Answered(c.s.route.Pinged(v.addr, false))
-		if busy && v.direct.Ask(now) {
-			c.s.route.Ping(v.addr, false, false)
-		}
+		c.measure(now, &v.direct, v.addr, false)
 	}
-	if passed := now.Sub(v.at); busy && passed >= surveyEvery {
+	if c.belowMatters() {
+		c.measure(now, &v.websocket, netip.AddrPort{}, v.direct.Lossy() || c.relayQuality().Lossy())
+	}
+	if c.s.role == dialing {
+		c.prefer(now)
+	}
+	if passed := now.Sub(v.at); passed >= surveyEvery {
 		in, out := seen.BytesIn-v.in, seen.BytesOut-v.out
 		if v.at.IsZero() {
 			in, out = 0, 0
 		}
 		v.at, v.in, v.out = now, seen.BytesIn, seen.BytesOut
-		c.tellPaths(where, seen, float64(in)/passed.Seconds(), float64(out)/passed.Seconds())
+		c.tellPaths(seen, float64(in)/passed.Seconds(), float64(out)/passed.Seconds())
 	}
 }
 
+// measure asks on a path that is not through a relay on UDP.
+func (c *climber) measure(now time.Time, q *path.Quality, to netip.AddrPort, closely bool) {
+	a := c.s.route.Answers(to, false)
+	q.Answered(a.At, a.RTT, a.Got, a.Lost)
+	if q.Ask(now, closely) {
+		c.s.route.Ask(to, false, pathsock.Survey)
+	}
+}
+
+// directAddr returns the direct path, used or put aside.
+func (c *climber) directAddr() netip.AddrPort {
+	where := c.s.whereNow()
+	if where.SpareDirect.IsValid() {
+		return where.SpareDirect
+	}
+	return where.Direct
+}
+
+func (c *climber) relayQuality() (q path.Quality) {
+	if m := c.relay.inUse; m != nil {
+		return m.quality
+	}
+	return q
+}
+
+// belowMatters reports whether it matters how good the paths below the direct one are.
+func (c *climber) belowMatters() bool {
+	return c.s.whereNow().Name != path.Direct || c.survey.direct.Poor()
+}
+
+// prefer decides which paths are put aside, and tells the peer.
+func (c *climber) prefer(now time.Time) {
+	v := &c.survey
+	relay := path.Offer{Quality: c.relayQuality()}
+	if m := c.relay.inUse; m != nil {
+		relay.Addr = m.addr
+	}
+	aside := v.preference.Look(now, path.Offer{Addr: v.addr, Quality: v.direct}, relay, v.websocket)
+	if aside == v.aside {
+		return
+	}
+	msg := message{Kind: putAside}
+	if aside.Direct {
+		msg.Aside |= asideDirect
+	}
+	if aside.Relay {
+		msg.Aside |= asideRelay
+	}
+	c.tell(msg)
+	c.setAside(now, aside)
+}
+
+// setAside puts paths aside, or takes them into use again.
+func (c *climber) setAside(now time.Time, aside path.Aside) {
+	v := &c.survey
+	switch {
+	case aside.Direct && !v.aside.Direct:
+		c.s.setReason(fmt.Sprintf("the direct path works, but is put aside: it takes %v and loses %.0f %% of its packets", v.direct.RTT.Round(time.Millisecond), 100*v.direct.Loss))
+	case !aside.Direct && v.aside.Direct:
+		c.s.setReason("")
+	}
+	v.aside = aside
+	c.apply(c.paths.SetAside(now, aside))
+}
+
 // tellPaths publishes what is known of all paths.
-func (c *climber) tellPaths(where path.Decision, seen pathsock.Stats, in, out float64) {
+func (c *climber) tellPaths(seen pathsock.Stats, in, out float64) {
 	var infos []PathInfo
+	where := c.s.whereNow()
 	add := func(name path.Name, remote netip.AddrPort, inUse bool, q path.Quality, heard time.Time) {
 		info := PathInfo{Path: string(name), Remote: remote, InUse: inUse, RTT: q.RTT, Loss: q.Loss, Heard: heard}
 		if inUse {
@@ -66,15 +142,15 @@ func (c *climber) tellPaths(where path.Decision, seen pathsock.Stats, in, out fl
 		}
 		infos = append(infos, info)
 	}
-	if where.Direct.IsValid() {
-		add(path.Direct, where.Direct, where.Name == path.Direct, c.survey.direct, seen.Direct.Heard)
+	if c.survey.addr.IsValid() {
+		add(path.Direct, c.survey.addr, where.Name == path.Direct, c.survey.direct, seen.Direct.Heard)
 	}
 	for _, m := range c.relay.places {
 		if m.up {
 			add(path.UDPRelay, m.addr, where.Name == path.UDPRelay && m == c.relay.inUse, m.quality, c.s.route.Through(m.addr).Heard)
 		}
 	}
-	add(path.Websocket, c.s.m.stunServer(), where.Name == path.Websocket, path.Quality{}, seen.Carrier.Heard)
+	add(path.Websocket, c.s.m.stunServer(), where.Name == path.Websocket, c.survey.websocket, seen.Carrier.Heard)
 	c.s.paths.Store(&infos)
 }
 

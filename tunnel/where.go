@@ -12,7 +12,7 @@ import (
 func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	seen := path.Seen{
 		Direct:    seenOn(stats.Direct),
-		Websocket: stats.Carrier.Heard,
+		Websocket: seenOn(stats.Carrier),
 		Genuine:   now, // of the handshake, nothing is known to be
 	}
 	select {
@@ -24,11 +24,11 @@ func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	default:
 	}
 	if d := c.s.whereNow(); d.Direct.IsValid() {
-		seen.Direct.Answered, _ = c.s.route.Pinged(d.Direct, false)
+		seen.Direct.Answered = c.s.route.Answers(d.Direct, false).At
 	}
 	if addr := c.relayAddr(c.s.whereNow()); addr.IsValid() {
 		seen.Relay = seenOn(c.s.route.Through(addr))
-		seen.Relay.Answered, _ = c.s.route.Pinged(addr, true)
+		seen.Relay.Answered = c.s.route.Answers(addr, true).At
 	}
 	return seen
 }

@@ -78,6 +78,7 @@ func (p *pair) say(from int, data bool) {
 		p.send(from, packet{direct: true, data: data})
 	}
 	if e.d.Floor {
+		e.seen.SentFloor = p.now
 		p.send(from, packet{data: data})
 	}
 }

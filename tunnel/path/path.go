@@ -99,6 +99,7 @@ type Observation struct {
 	Sent     time.Time // a packet of the connection, on the path
 
 	HeardFloor time.Time // a packet of the connection, over the floor
+	SentFloor  time.Time
 	Genuine    time.Time // a packet of the connection that was proven to be one, on any path
 }
 
@@ -129,6 +130,7 @@ const (
 	trial                // found, but nothing of the connection was heard on it: send on both
 	inUse
 	suspect // in use and silent: send on both
+	spare   // put aside: the floor is better; see spare.go
 )
 
 // A Machine decides about one kind of path to one peer, with something below it to
@@ -136,6 +138,7 @@ const (
 type Machine struct {
 	state state
 	route Route
+	addr  netip.AddrPort // of the path, unless floored; route has it while packets go there
 	rtt   time.Duration
 
 	upAt      time.Time    // when the path was found
@@ -146,6 +149,9 @@ type Machine struct {
 	verifyAt  time.Time    // since when a path in use owes an answer; zero: it does not
 	sent      run          // packets and questions that the path owes an answer to
 	overFloor run          // packets that the peer sent over the floor only
+
+	aside    bool // the path is not wanted
+	sentOver run  // packets that the floor owes an answer to; of a spare
 
 	last   netip.AddrPort // the path that was lost; invalid once the floor was heard since
 	lostAt time.Time
@@ -165,13 +171,25 @@ func (m *Machine) Up(now time.Time, addr netip.AddrPort, rtt time.Duration) Verd
 	before := m.route
 	m.attempting, m.nextAt = false, time.Time{}
 	m.rtt = min(rtt, maxRTT)
-	if m.state != floored && m.route.Addr == addr {
-		return m.decided(now, before)
+	if m.state == floored || m.addr != addr {
+		m.addr, m.last = addr, netip.AddrPort{}
+		m.try(now)
 	}
-	m.state, m.last = trial, netip.AddrPort{}
-	m.route = Route{Addr: addr, Floor: true}
-	m.upAt, m.askedAt, m.verifyAt, m.sent, m.overFloor = now, time.Time{}, time.Time{}, run{}, run{}
 	return m.decided(now, before)
+}
+
+// try begins to use the path, if it is wanted.
+func (m *Machine) try(now time.Time) {
+	m.state, m.route = trial, Route{Addr: m.addr, Floor: true}
+	m.begin(now)
+	if m.aside {
+		m.rest()
+	}
+}
+
+// begin makes the path a new one.
+func (m *Machine) begin(now time.Time) {
+	m.upAt, m.askedAt, m.verifyAt, m.sent, m.overFloor = now, time.Time{}, time.Time{}, run{}, run{}
 }
 
 // Down says that who found the path has lost it.
@@ -220,6 +238,8 @@ func (m *Machine) Tick(now time.Time, seen Observation) Verdict {
 	m.note(seen, heard)
 	switch {
 	case m.state == floored:
+	case m.state == spare:
+		m.keepSpare(now, seen)
 	case m.lost(now, seen):
 		m.lose(now)
 	case m.state == inUse && m.silent(now, seen, heard):
@@ -347,8 +367,9 @@ func (m *Machine) lookBack(now time.Time, seen Observation) {
 	case now.Sub(m.lostAt) < asideFor:
 	case seen.Answered.After(m.lostAt):
 		m.state = inUse
-		m.route, m.last = Route{Addr: m.last}, netip.AddrPort{}
-		m.upAt, m.askedAt, m.verifyAt, m.sent, m.overFloor = now, time.Time{}, time.Time{}, run{}, run{}
+		m.addr, m.last = m.last, netip.AddrPort{}
+		m.route = Route{Addr: m.addr}
+		m.begin(now)
 		m.plan(now) // who found it has given it up, and must prove it anew
 	default:
 		m.route.Addr = m.last
@@ -358,7 +379,7 @@ func (m *Machine) lookBack(now time.Time, seen Observation) {
 // lose leaves the path and plans an attempt: at once after a stable one, else at the
 // next step.
 func (m *Machine) lose(now time.Time) {
-	m.last, m.lostAt = m.route.Addr, now
+	m.last, m.lostAt = m.addr, now
 	m.state = floored
 	m.route = Route{Floor: true}
 	if now.Sub(m.upAt) < stableAfter {

@@ -33,7 +33,7 @@ type routes struct {
 // Seen tells when something last happened on all paths. See [Observation].
 type Seen struct {
 	Direct, Relay PathSeen
-	Websocket     time.Time // a packet of the connection was heard
+	Websocket     PathSeen
 	Genuine       time.Time
 }
 
@@ -56,6 +56,9 @@ type Decision struct {
 	StartAttempt            bool // at a direct path; see [Verdict]
 	StartBinding            bool // at the relay
 	LeftRelay               bool // it was lost: another one may be better
+
+	// Spare are the paths that were found and put aside.
+	SpareDirect, SpareRelay netip.AddrPort
 }
 
 // NewPaths returns one that knows of the websocket only.
@@ -98,18 +101,30 @@ func (p *Paths) NetworkChanged(now time.Time) Decision {
 	return p.decide(p.direct.NetworkChanged(now), p.relay.NetworkChanged(now))
 }
 
+// SetAside says which paths are not wanted, though they work.
+func (p *Paths) SetAside(now time.Time, aside Aside) Decision {
+	return p.decide(p.direct.SetAside(now, aside.Direct), p.relay.SetAside(now, aside.Relay))
+}
+
 // Tick says what was heard and sent until now.
 func (p *Paths) Tick(now time.Time, seen Seen) Decision {
 	before := p.relay.state
 	relay := p.relay.Tick(now, seen.Relay.over(seen.Websocket, seen.Genuine))
-	direct := p.direct.Tick(now, seen.Direct.over(later(seen.Websocket, seen.Relay.Heard), seen.Genuine))
+	floor := PathSeen{
+		Heard: later(seen.Websocket.Heard, seen.Relay.Heard),
+		Sent:  later(seen.Websocket.Sent, seen.Relay.Sent),
+	}
+	direct := p.direct.Tick(now, seen.Direct.over(floor, seen.Genuine))
 	d := p.decide(direct, relay)
 	d.LeftRelay = before != floored && p.relay.state == floored
 	return d
 }
 
-func (s PathSeen) over(floor, genuine time.Time) Observation {
-	return Observation{Heard: s.Heard, Answered: s.Answered, Doubted: s.Doubted, Sent: s.Sent, HeardFloor: floor, Genuine: genuine}
+func (s PathSeen) over(floor PathSeen, genuine time.Time) Observation {
+	return Observation{
+		Heard: s.Heard, Answered: s.Answered, Doubted: s.Doubted, Sent: s.Sent,
+		HeardFloor: floor.Heard, SentFloor: floor.Sent, Genuine: genuine,
+	}
 }
 
 // decide joins what the machines say.
@@ -133,5 +148,6 @@ func (p *Paths) decide(direct, relay Verdict) Decision {
 		AskDirect: direct.Ask, AskRelay: relay.Ask && (direct.Floor || p.relay.state != floored), // else nobody needs to know
 		DoubtDirect: direct.Doubt, DoubtRelay: relay.Doubt,
 		StartAttempt: direct.StartAttempt, StartBinding: relay.StartAttempt,
+		SpareDirect: p.direct.spareAddr(), SpareRelay: p.relay.spareAddr(),
 	}
 }

@@ -1,9 +1,6 @@
 package path
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // A Quality is how good a path has been lately, as far as questions on it tell.
 type Quality struct {
@@ -12,38 +9,59 @@ type Quality struct {
 
 	askedAt    time.Time // the last question
 	answeredAt time.Time // the last answer
+	got, lost  uint64    // until now
+	closely    bool
 }
 
 const (
-	// qualityEvery is how often a path wants to be asked while packets flow.
+	// A path wants to be asked each qualityEvery while packets flow, and each closelyEvery
+	// when it matters: of two losses in ten questions nobody knows what they mean.
 	qualityEvery = time.Second
+	closelyEvery = Interval
 
-	rttWeight  = 4 // a new round trip time counts one part in so many
-	lossWeight = 8
+	// A new round trip time counts one part in so many, and so does a question that was
+	// lost or not, in that many seconds in any case.
+	rttWeight         = 4
+	lossWeight        = 8
+	lossWeightClosely = 32
+
+	// lossy is a loss that is looked at closely.
+	lossy = 0.05
 
 	// A loss counts like this much more round trip time: a hundredth of it for one
-	// packet in a hundred, which costs a stream more than 10 ms.
+	// packet in a hundred, which costs a stream more than 10 ms; and more where
+	// what is sent again is lost again.
 	lossCost = time.Second
+	maxLoss  = 0.9 // that is taken into account
 )
 
-// Ask reports whether the path is to be asked now, which is then done.
-func (q *Quality) Ask(now time.Time) bool {
-	if now.Sub(q.askedAt) < qualityEvery {
-		return false
+// Ask reports whether the path is to be asked now, which is then done. closely asks for
+// many questions; they are asked of a lossy path in any case.
+func (q *Quality) Ask(now time.Time, closely bool) bool {
+	every := qualityEvery
+	if q.closely = closely || q.Lossy(); q.closely {
+		every = closelyEvery
 	}
-	if !q.askedAt.IsZero() {
-		lost := 0.0
-		if q.answeredAt.Before(q.askedAt) {
-			lost = 1
-		}
-		q.Loss += (lost - q.Loss) / lossWeight
+	if now.Sub(q.askedAt) < every {
+		return false
 	}
 	q.askedAt = now
 	return true
 }
 
-// Answered says when a question was answered last, and how fast.
-func (q *Quality) Answered(at time.Time, rtt time.Duration) {
+// Lossy reports whether many questions were lost.
+func (q Quality) Lossy() bool { return q.Loss >= lossy }
+
+// Answered says when a question was answered last, and how fast, and how many were ever
+// answered and lost.
+func (q *Quality) Answered(at time.Time, rtt time.Duration, got, lost uint64) {
+	weight := lossWeight
+	if q.closely {
+		weight = lossWeightClosely
+	}
+	q.count(0, got-q.got, weight)
+	q.count(1, lost-q.lost, weight)
+	q.got, q.lost = got, lost
 	if !at.After(q.answeredAt) {
 		return
 	}
@@ -54,66 +72,15 @@ func (q *Quality) Answered(at time.Time, rtt time.Duration) {
 	q.RTT += (rtt - q.RTT) / rttWeight
 }
 
+// count takes so many questions into account that were all lost, or not.
+func (q *Quality) count(lost float64, questions uint64, weight int) {
+	for range min(questions, 64) { // after which it makes no difference
+		q.Loss += (lost - q.Loss) / float64(weight)
+	}
+}
+
 // cost is what paths are compared by: the less the better.
 func (q Quality) cost() time.Duration {
-	return q.RTT + time.Duration(q.Loss*float64(lossCost))
-}
-
-// An Offer is a path that may be chosen.
-type Offer struct {
-	Addr netip.AddrPort
-	Quality
-}
-
-// A Choice is that of one among paths of the same kind. It changes only for what has
-// been clearly better for a while: each change costs what was measured before.
-type Choice struct {
-	addr        netip.AddrPort // invalid: none
-	better      netip.AddrPort // than addr
-	betterSince time.Time
-}
-
-// Better is what costs less by 15 % and by 5 ms, and stays so for 3 s.
-const (
-	betterShare = 0.15
-	betterBy    = 5 * time.Millisecond
-	betterFor   = 3 * time.Second
-)
-
-// Choose returns the path to use from now on: what was chosen before, if it is still
-// there and nothing is better, else the best. The zero AddrPort means that there is none.
-func (c *Choice) Choose(now time.Time, offers []Offer) netip.AddrPort {
-	var best, chosen *Offer
-	for i := range offers {
-		o := &offers[i]
-		if best == nil || o.cost() < best.cost() {
-			best = o
-		}
-		if o.Addr == c.addr {
-			chosen = o
-		}
-	}
-	switch {
-	case best == nil:
-		*c = Choice{}
-	case chosen == nil:
-		*c = Choice{addr: best.Addr}
-	case best == chosen || !clearly(best.cost(), chosen.cost()):
-		c.better = netip.AddrPort{}
-	case c.better != best.Addr:
-		c.better, c.betterSince = best.Addr, now
-	case now.Sub(c.betterSince) >= betterFor:
-		*c = Choice{addr: best.Addr}
-	}
-	return c.addr
-}
-
-// Chosen returns what was chosen last, or the zero AddrPort.
-func (c *Choice) Chosen() netip.AddrPort { return c.addr }
-
-// Take makes a path the chosen one, because the peer has chosen it.
-func (c *Choice) Take(addr netip.AddrPort) { *c = Choice{addr: addr} }
-
-func clearly(better, than time.Duration) bool {
-	return than-better >= max(betterBy, time.Duration(betterShare*float64(than)))
+	loss := min(q.Loss, maxLoss)
+	return q.RTT + time.Duration(loss/(1-loss)*float64(lossCost))
 }

@@ -9,31 +9,47 @@ import (
 )
 
 func TestQuality(t *testing.T) {
-	now := time.Unix(1e9, 0)
-	var q path.Quality
-	asked := 0
-	for i := range 1200 { // two minutes
-		now = now.Add(path.Interval)
-		if !q.Ask(now) {
-			continue
+	for _, test := range []struct {
+		every   int // so many questions one is lost; 0: none
+		closely bool
+		asks    [2]int // in a minute
+		loss    [2]float64
+	}{
+		{0, false, [2]int{59, 61}, [2]float64{0, 0}},
+		{0, true, [2]int{590, 601}, [2]float64{0, 0}},
+		{10, false, [2]int{300, 601}, [2]float64{0.05, 0.15}}, // lossy paths are asked more often
+		{3, false, [2]int{500, 601}, [2]float64{0.27, 0.4}},
+		{2, true, [2]int{590, 601}, [2]float64{0.45, 0.55}},
+	} {
+		now, q := time.Unix(1e9, 0), path.Quality{}
+		var asked, got, lost uint64
+		var answered time.Time
+		for range 600 {
+			now = now.Add(path.Interval)
+			q.Answered(answered, 20*time.Millisecond, got, lost)
+			if !q.Ask(now, test.closely) {
+				continue
+			}
+			if asked++; test.every > 0 && asked%uint64(test.every) == 0 {
+				lost++
+			} else {
+				got++
+				answered = now.Add(20 * time.Millisecond)
+			}
 		}
-		asked++
-		if i < 600 || asked%10 != 0 { // then one in ten is lost
-			q.Answered(now.Add(20*time.Millisecond), 20*time.Millisecond)
+		if int(asked) < test.asks[0] || int(asked) > test.asks[1] {
+			t.Errorf("%+v: asked %d times", test, asked)
 		}
-	}
-	if asked < 115 || asked > 121 {
-		t.Errorf("asked %d times in two minutes, want about each second", asked)
-	}
-	if q.RTT != 20*time.Millisecond {
-		t.Errorf("round trip time %v, want 20ms", q.RTT)
-	}
-	if q.Loss < 0.02 || q.Loss > 0.25 {
-		t.Errorf("loss %.3f, want about 0.1", q.Loss)
-	}
-	q.Answered(now.Add(-time.Minute), time.Hour) // older than what is known
-	if q.RTT != 20*time.Millisecond {
-		t.Errorf("an old answer makes the round trip time %v", q.RTT)
+		if q.RTT != 20*time.Millisecond {
+			t.Errorf("%+v: round trip time %v, want 20ms", test, q.RTT)
+		}
+		if q.Loss < test.loss[0] || q.Loss > test.loss[1] {
+			t.Errorf("%+v: loss %.3f", test, q.Loss)
+		}
+		q.Answered(now.Add(-time.Hour), time.Hour, got, lost) // older than what is known
+		if q.RTT != 20*time.Millisecond {
+			t.Errorf("an old answer makes the round trip time %v", q.RTT)
+		}
 	}
 }
 
@@ -97,5 +113,106 @@ func TestChoiceIsCalm(t *testing.T) {
 	c.Take(a)
 	if got := c.Choose(now, []path.Offer{{Addr: a}, {Addr: b}}); got != a {
 		t.Errorf("left %v, which the peer has chosen", got)
+	}
+}
+
+// A path that is good until it is used is tried less and less often.
+func TestChoiceRemembers(t *testing.T) {
+	near, far := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")
+	now, c := time.Unix(1e9, 0), path.Choice{}
+	onNear, visits, last := 0, 0, netip.AddrPort{}
+	minutes := func(n int) {
+		for range n * 600 {
+			now = now.Add(path.Interval)
+			offers := []path.Offer{
+				{Addr: near, Quality: path.Quality{RTT: 5 * time.Millisecond}},
+				{Addr: far, Quality: path.Quality{RTT: 80 * time.Millisecond}},
+			}
+			if c.Chosen() == near {
+				offers[0].RTT = 400 * time.Millisecond
+			}
+			if got := c.Choose(now, offers); got == near {
+				if onNear++; last != near {
+					visits++
+				}
+				last = got
+			} else {
+				last = got
+			}
+		}
+	}
+	minutes(60)
+	if visits < 5 || visits > 12 || onNear > visits*40 {
+		t.Errorf("an hour: %d visits to the near one, %d s there", visits, onNear/10)
+	}
+	visits, onNear = 0, 0
+	c.Forget() // another network
+	minutes(1)
+	if visits == 0 {
+		t.Error("what was left in another network is not tried")
+	}
+}
+
+// Depart leaves a path, whatever its quality, for what else there is.
+func TestChoiceDeparts(t *testing.T) {
+	a, b := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")
+	now, c := time.Unix(1e9, 0), path.Choice{}
+	both := []path.Offer{{Addr: a}, {Addr: b, Quality: path.Quality{RTT: time.Second}}}
+	if got := c.Choose(now, both); got != a {
+		t.Fatalf("chose %v", got)
+	}
+	c.Depart(now, a)
+	for d := range 18 {
+		if got := c.Choose(now.Add(time.Duration(d)*time.Second), both); got != b {
+			t.Fatalf("%d s after it was left: chose %v", d, got)
+		}
+	}
+	if got := c.Choose(now, both[:1]); got != a {
+		t.Error("what was left is not taken though there is nothing else")
+	}
+}
+
+// A direct path is put aside for what is clearly better although it costs others
+// something, and for nothing less.
+func TestPreference(t *testing.T) {
+	ms := func(ms int, loss float64) path.Quality {
+		return path.Quality{RTT: time.Duration(ms) * time.Millisecond, Loss: loss}
+	}
+	for _, test := range []struct {
+		name                     string
+		direct, relay, websocket path.Quality
+		noDirect, noRelay        bool
+		want                     path.Aside
+	}{
+		{name: "all well", direct: ms(20, 0), relay: ms(40, 0), websocket: ms(40, 0)},
+		{name: "relay a little faster", direct: ms(150, 0), relay: ms(40, 0), websocket: ms(40, 0)},
+		{name: "wireless", direct: ms(20, 0.1), relay: ms(40, 0), websocket: ms(40, 0)},
+		{name: "direct loses a third", direct: ms(20, 0.33), relay: ms(40, 0), websocket: ms(40, 0), want: path.Aside{Direct: true}},
+		{name: "all lose a third", direct: ms(20, 0.33), relay: ms(40, 0.33), websocket: ms(500, 0)},
+		{name: "websocket only", direct: ms(20, 0.4), noRelay: true, websocket: ms(40, 0), want: path.Aside{Direct: true}},
+		{name: "nothing known below", direct: ms(20, 0.4), noRelay: true},
+		{name: "UDP is throttled", direct: ms(20, 0.5), relay: ms(20, 0.5), websocket: ms(60, 0), want: path.Aside{Direct: true, Relay: true}},
+		{name: "relay is throttled", noDirect: true, relay: ms(20, 0.3), websocket: ms(60, 0), want: path.Aside{Relay: true}},
+		{name: "round the world", direct: ms(600, 0), relay: ms(40, 0), websocket: ms(40, 0), want: path.Aside{Direct: true}},
+	} {
+		now, p := time.Unix(1e9, 0), path.Preference{}
+		direct, relay := path.Offer{Quality: test.direct}, path.Offer{Quality: test.relay}
+		if !test.noDirect {
+			direct.Addr = peerAddr
+		}
+		if !test.noRelay {
+			relay.Addr = relayAddr
+		}
+		if got := p.Look(now, direct, relay, test.websocket); got != (path.Aside{}) {
+			t.Errorf("%s: %+v at once", test.name, got)
+		}
+		var got path.Aside
+		for range 100 {
+			now = now.Add(path.Interval)
+			got = p.Look(now, direct, relay, test.websocket)
+		}
+		if got != test.want {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"peerway/tunnel/pathsock"
 )
@@ -15,6 +16,7 @@ type middlebox struct {
 	limit   atomic.Int64 // larger payloads are dropped without a word
 	largest atomic.Int64 // that has passed
 	carried atomic.Int64
+	at      [2]netip.AddrPort // where it is reached by each end
 }
 
 // newMiddlebox puts a box between a and b and routes both ends through it.
@@ -37,7 +39,8 @@ func newMiddlebox(t *testing.T, limit int64, a, b *side) *middlebox {
 	ends := [2]*side{a, b}
 	for i := range ports {
 		carrying.Go(func() { box.carry(ports[i], ports[1-i], ends[1-i].addr) })
-		ends[i].route(&side{addr: ports[i].LocalAddr().(*net.UDPAddr).AddrPort()}, true, false)
+		box.at[i] = ports[i].LocalAddr().(*net.UDPAddr).AddrPort()
+		ends[i].route(&side{addr: box.at[i]}, true, false)
 	}
 	return box
 }
@@ -94,4 +97,33 @@ func TestNarrowPath(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A path that lets only short packets through answers a survey, and no Proof.
+func TestProof(t *testing.T) {
+	a, b := join(t, "127.0.0.1")
+	box := newMiddlebox(t, 1500, a, b)
+	connect(t, a.socket, b.socket, a.peer.Addr(), quicConfig())
+	box.limit.Store(300)
+	answered := func(q pathsock.Question) bool {
+		before := a.peer.Answers(box.at[0], false).At
+		for range 50 {
+			a.peer.Ask(box.at[0], false, q)
+			<-time.After(5 * time.Millisecond) // until an answer may have come
+			if a.peer.Answers(box.at[0], false).At.After(before) {
+				return true
+			}
+		}
+		return false
+	}
+	if !answered(pathsock.Survey) {
+		t.Error("a survey is not answered")
+	}
+	if answered(pathsock.Proof) {
+		t.Error("a proof is answered that cannot have arrived")
+	}
+	box.limit.Store(1280 - 28)
+	if !answered(pathsock.Proof) {
+		t.Error("a proof is not answered on a path of 1280 bytes")
+	}
 }

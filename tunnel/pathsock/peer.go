@@ -11,7 +11,7 @@ import (
 
 // A Carrier carries packets to a peer where no datagrams pass.
 type Carrier interface {
-	// WritePacket sends one QUIC packet, which it borrows until it returns. It
+	// WritePacket sends one packet, of QUIC or of at least 9 bytes, which it borrows until it returns. It
 	// must not block, and may be called from several goroutines. An error is
 	// the loss of the packet, nothing more.
 	WritePacket(p []byte) error
@@ -53,6 +53,7 @@ type PathStats struct {
 type Peer struct {
 	socket  *Socket
 	carrier Carrier
+	carried *path  // what is known of that
 	session uint64 // before its packets at relays
 	id      uint64
 	addr    *net.UDPAddr
@@ -110,6 +111,7 @@ func (s *Socket) Add(carrier Carrier, session uint64) *Peer {
 	p := &Peer{socket: s, carrier: carrier, session: session}
 	p.backlog.moved = make(chan struct{}, 1)
 	p.joiner.changed.L = &p.joiner.mu
+	p.carried = newPath(way{}, &p.sent.carrier)
 	p.route.Store(&routed{Route: Route{Carrier: true}})
 	p.paths.Store(new([]*path))
 	p.relays.Store(new([]*inlet))
@@ -162,6 +164,9 @@ func (p *Peer) path(w way) *path {
 
 // known returns the path of a way, or nil.
 func (p *Peer) known(w way) *path {
+	if w == (way{}) {
+		return p.carried
+	}
 	for _, path := range *p.paths.Load() {
 		if path.way == w {
 			return path
@@ -218,17 +223,20 @@ func (p *Peer) Through(relay netip.AddrPort) (s PathStats) {
 	return s
 }
 
-// Inject hands QUIC a packet of this peer that its carrier brought. It copies
-// the packet and never blocks: while the queue is full, packets are dropped.
+// Inject takes a packet of this peer that its carrier brought: one of QUIC, or about the
+// carrier. It copies the packet and never blocks: while the queue is full, packets are
+// dropped.
 func (p *Peer) Inject(packet []byte) {
-	if p.closed.Load() || !isQUIC(packet) || len(packet) > maxPacket {
+	if p.closed.Load() || !isQUIC(packet) && !isPath(packet) || isPart(packet) || len(packet) > maxPacket {
 		return
 	}
 	if !p.socket.in.push(p, packet, way{}, 0) {
 		p.dropped.Add(1)
 		return
 	}
-	p.received.carrier.count(p.socket.now(), 1, len(packet))
+	if isQUIC(packet) {
+		p.received.carrier.count(p.socket.now(), 1, len(packet))
+	}
 	p.socket.wake()
 }
 

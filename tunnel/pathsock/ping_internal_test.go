@@ -12,7 +12,7 @@ func TestPingsOverlap(t *testing.T) {
 	var nonces []uint64
 	for i := range 100 {
 		now := time.Duration(i+1) * every
-		nonces = append(nonces, p.ask(now))
+		nonces = append(nonces, p.ask(now, Survey))
 		if back := i - int(rtt/every); back >= 0 {
 			p.answered(nonces[back], now)
 			if p.answeredAt != now || p.rtt != rtt {
@@ -26,5 +26,37 @@ func TestPingsOverlap(t *testing.T) {
 	p.answered(0, time.Hour)
 	if p.answeredAt != last {
 		t.Error("an answer counts twice")
+	}
+}
+
+// What is not answered in time is lost, for good, and an answer that comes late is still
+// one.
+func TestPingCounts(t *testing.T) {
+	var p ping
+	var late uint64
+	now := time.Second
+	for i := range 300 {
+		now += 100 * time.Millisecond
+		nonce := p.ask(now, Survey)
+		switch i % 3 {
+		case 0:
+			p.answered(nonce, now+20*time.Millisecond)
+		case 1:
+			late = nonce
+		}
+		p.ask(now, Doubt) // does not count
+		p.settle(now)
+	}
+	if p.got != 100 || p.lost < 190 || p.lost > 200 {
+		t.Errorf("%d answered and %d lost of 300, want 100 and, when they are over, 200", p.got, p.lost)
+	}
+	now += maxPatience
+	p.settle(now)
+	if p.lost != 200 {
+		t.Errorf("%d lost, want 200", p.lost)
+	}
+	p.answered(late, now)
+	if p.got != 100 || p.lost != 200 || p.answeredAt != now {
+		t.Errorf("after a late answer: %d answered, %d lost, the last at %v", p.got, p.lost, p.answeredAt)
 	}
 }

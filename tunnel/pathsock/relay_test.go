@@ -108,34 +108,45 @@ func TestRelay(t *testing.T) {
 	})
 }
 
-// TestPing asks on a path that is not in use.
-func TestPing(t *testing.T) {
+// TestAsk asks on paths that are not in use.
+func TestAsk(t *testing.T) {
 	a, b, bind := joinRelayed(t)
 	client, server := connect(t, a.socket, b.socket, a.peer.Addr(), quicConfig())
 	bind()
 	transfer(t, client, server, 1<<10, nil)
-	at := func(to netip.AddrPort, relayed bool) time.Time {
-		when, _ := a.peer.Pinged(to, relayed)
-		return when
-	}
-	a.peer.Authenticate(b.addr)
-	if !at(b.addr, false).IsZero() {
+	if !a.peer.Answers(b.addr, false).At.IsZero() {
 		t.Error("answered before it was asked")
 	}
-	a.peer.Ping(b.addr, false, true) // which does not know us
+	a.peer.Authenticate(b.addr)
+	a.peer.Ask(b.addr, false, pathsock.Doubt) // which does not know us
 	b.peer.Authenticate(a.addr)
-	for deadline := time.Now().Add(patience); at(b.addr, false).IsZero(); {
-		if time.Now().After(deadline) {
-			t.Fatal("no answer")
+	until := func(to netip.AddrPort, q pathsock.Question) (answers pathsock.Answers) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); answers.At.IsZero(); answers = a.peer.Answers(to, false) {
+			if time.Now().After(deadline) {
+				t.Fatal("no answer")
+			}
+			a.peer.Ask(to, false, q)
+			<-time.After(10 * time.Millisecond) // until an answer may have come
 		}
-		a.peer.Ping(b.addr, false, true)
-		<-time.After(10 * time.Millisecond) // until an answer may have come
+		if answers.RTT <= 0 || answers.RTT > patience || time.Since(answers.At) > patience {
+			t.Errorf("%+v", answers)
+		}
+		return answers
 	}
-	when, rtt := a.peer.Pinged(b.addr, false)
-	if rtt <= 0 || rtt > patience || time.Since(when) > patience {
-		t.Errorf("answered at %v after %v", when, rtt)
+	if answers := until(b.addr, pathsock.Doubt); answers.Got != 0 {
+		t.Errorf("%+v: doubts are counted", answers)
 	}
 	if b.peer.Stats().Direct.Doubted.IsZero() {
 		t.Error("the doubt was not heard")
+	}
+	carrier := netip.AddrPort{}
+	if answers := until(carrier, pathsock.Survey); answers.Got == 0 {
+		t.Errorf("of the carrier: %+v", answers)
+	}
+	before := b.peer.Stats().Carrier
+	until(carrier, pathsock.Doubt)
+	if after := b.peer.Stats().Carrier; after != before {
+		t.Errorf("questions over the carrier count as packets: %+v, before %+v", after, before)
 	}
 }

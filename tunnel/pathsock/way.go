@@ -8,8 +8,8 @@ import (
 	"peerway/signal/relay"
 )
 
-// A way is where datagrams for a peer are sent: to its own address, or to a relay,
-// which finds the peer by the session that goes before each packet.
+// A way is where packets for a peer are sent: to its own address; to a relay, which finds
+// the peer by the session that goes before each packet; or, the zero way, to the carrier.
 type way struct {
 	to      netip.AddrPort
 	session uint64 // 0: to is the peer's own

@@ -27,7 +27,7 @@ const narrowSize = 1280 - 40 - 8 - relay.HeaderSize
 // The first byte of what paths say to each other, between those of STUN and
 // ZRTP (RFC 9443 section 2).
 const (
-	typeProbe byte = 4 // nonce, padding to PacketSize: does this arrive?
+	typeProbe byte = 4 // nonce, padding: does this arrive?
 	typeEcho  byte = 5 // nonce: it does
 	typePart  byte = 6 // one of the two parts of a packet; see parts.go
 )
@@ -129,12 +129,40 @@ func (w *width) refused() {
 	w.wide = false
 }
 
-// sendProbe asks whether a packet of so many bytes passes.
-func (s *Socket) sendProbe(nonce uint64, size int, w way) {
-	var p [PacketSize]byte
-	p[0] = typeProbe
-	binary.BigEndian.PutUint64(p[1:], nonce)
-	s.send(p[:size], datagram.Control{}, w) // an error is a lost probe
+// A probe is the type byte, a nonce, and padding, whose first byte may say doubts.
+const doubts = 1
+
+// probeWidth asks whether packets of the largest size pass.
+func (p *Peer) probeWidth(nonce uint64, w way) {
+	var probe [PacketSize]byte
+	p.say(appendProbe(probe[:0], nonce)[:PacketSize], w)
+}
+
+// probe asks q.
+func (p *Peer) probe(nonce uint64, q Question, w way) {
+	var probe [narrowSize]byte
+	b := appendProbe(probe[:0], nonce)
+	if q != Survey {
+		b = b[:narrowSize]
+	}
+	if q == Doubt {
+		b[probeHeader] = doubts
+	}
+	p.say(b, w)
+}
+
+func appendProbe(b []byte, nonce uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, typeProbe), nonce)
+}
+
+// say sends what is about a path on it. An error is the loss of it.
+func (p *Peer) say(b []byte, w way) {
+	switch {
+	case w != way{}:
+		p.socket.send(b, datagram.Control{}, w)
+	case p.carrier != nil:
+		p.carrier.WritePacket(b)
+	}
 }
 
 // echoes bounds the answers to probes: their source is not proven. It belongs to the
@@ -158,6 +186,20 @@ func (e *echoes) allow(now int64) bool {
 	return e.count <= echoesIn
 }
 
+// hearDoubt notes that the peer may not hear us on a path.
+func (p *Peer) hearDoubt(now int64, from way) {
+	switch {
+	case from == way{}:
+	case from.session == 0:
+		p.received.direct.doubted.Store(now)
+	default:
+		p.received.relay.doubted.Store(now)
+		if through := p.inlet(from.to); through != nil {
+			through.doubted.Store(now)
+		}
+	}
+}
+
 // hearPath takes what is neither QUIC nor of others, from where the peer is known to
 // be. It returns a packet of QUIC if one is complete now.
 func (s *Socket) hearPath(p *Peer, packet []byte, from way) (whole []byte) {
@@ -166,27 +208,15 @@ func (s *Socket) hearPath(p *Peer, packet []byte, from way) (whole []byte) {
 	}
 	switch packet[0] {
 	case typeProbe:
-		switch len(packet) {
-		case doubtSize:
-			in := &p.received.direct
-			if from.session != 0 {
-				in = &p.received.relay
-				if through := p.inlet(from.to); through != nil {
-					through.doubted.Store(s.reader.at)
-				}
-			}
-			in.doubted.Store(s.reader.at)
-		case probeHeader, PacketSize:
-		default:
-			return nil
+		if len(packet) > probeHeader && packet[probeHeader] == doubts {
+			p.hearDoubt(s.reader.at, from)
 		}
-		if !p.echoes.allow(s.reader.at) {
-			return nil
+		if p.echoes.allow(s.reader.at) {
+			var echo [probeHeader]byte
+			copy(echo[1:], packet[1:])
+			echo[0] = typeEcho
+			p.say(echo[:], from)
 		}
-		var echo [probeHeader]byte
-		copy(echo[1:], packet[1:])
-		echo[0] = typeEcho
-		s.send(echo[:], datagram.Control{}, from) // an error is a lost echo
 	case typeEcho:
 		if path := p.known(from); path != nil {
 			nonce, now := binary.BigEndian.Uint64(packet[1:]), time.Duration(s.now())

@@ -118,7 +118,7 @@ func (p *Peer) sendPath(b []byte, c datagram.Control, path *path, route *routed)
 func (p *Peer) wide(path *path, now int64, bytes int) bool {
 	wide, probe := path.width.look(time.Duration(now), bytes)
 	if probe != 0 {
-		p.socket.sendProbe(probe, PacketSize, path.way)
+		p.probeWidth(probe, path.way)
 	}
 	return wide
 }
