@@ -173,14 +173,14 @@ func (c *climber) keep(m *mooring, now time.Time) {
 		m.await(now)
 	}
 	answers := c.s.route.Answers(m.addr, true)
-	m.quality.Answered(answers.At, answers.RTT, answers.Got, answers.Lost)
 	switch {
 	case m.up:
-		if c.busy() && c.belowMatters() && m.quality.Ask(now, m == c.relay.inUse && c.survey.direct.Lossy()) {
-			c.s.route.Ask(m.addr, true, pathsock.Survey)
+		if c.busy() && c.belowMatters() {
+			c.measure(now, &m.quality, m.addr, true, m == c.relay.inUse && c.survey.direct.Lossy())
 		}
-	case answers.At.After(m.boundAt):
+	case answers.Proven.After(m.boundAt):
 		m.up = true
+		m.quality.Answered(answers.At, answers.RTT, answers.Got, answers.Lost)
 	case !now.Before(m.askAt):
 		c.s.route.Ask(m.addr, true, pathsock.Proof)
 		m.askAt = now.Add(min(firstAsk<<min(m.asked, 8), lastAsk))

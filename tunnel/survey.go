@@ -48,10 +48,10 @@ func (c *climber) look(now time.Time, seen pathsock.Stats) {
 		return
 	}
 	if v.addr.IsValid() {
-		c.measure(now, &v.direct, v.addr, false)
+		c.measure(now, &v.direct, v.addr, false, false)
 	}
 	if c.belowMatters() {
-		c.measure(now, &v.websocket, netip.AddrPort{}, v.direct.Lossy() || c.relayQuality().Lossy())
+		c.measure(now, &v.websocket, netip.AddrPort{}, false, v.direct.Lossy() || c.relayQuality().Lossy())
 	}
 	if c.s.role == dialing {
 		c.prefer(now)
@@ -66,12 +66,17 @@ func (c *climber) look(now time.Time, seen pathsock.Stats) {
 	}
 }
 
-// measure asks on a path that is not through a relay on UDP.
-func (c *climber) measure(now time.Time, q *path.Quality, to netip.AddrPort, closely bool) {
-	a := c.s.route.Answers(to, false)
+// measure asks on a path if it is time to, and takes what was answered into account.
+func (c *climber) measure(now time.Time, q *path.Quality, to netip.AddrPort, relayed, closely bool) {
+	a := c.s.route.Answers(to, relayed)
 	q.Answered(a.At, a.RTT, a.Got, a.Lost)
-	if q.Ask(now, closely) {
-		c.s.route.Ask(to, false, pathsock.Survey)
+	question := pathsock.Survey
+	ask, long := q.Ask(now, closely)
+	if long {
+		question = pathsock.LongSurvey
+	}
+	if ask {
+		c.s.route.Ask(to, relayed, question)
 	}
 }
 

@@ -24,11 +24,11 @@ func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	default:
 	}
 	if d := c.s.whereNow(); d.Direct.IsValid() {
-		seen.Direct.Answered = c.s.route.Answers(d.Direct, false).At
+		answered(&seen.Direct, c.s.route.Answers(d.Direct, false))
 	}
 	if addr := c.relayAddr(c.s.whereNow()); addr.IsValid() {
 		seen.Relay = seenOn(c.s.route.Through(addr))
-		seen.Relay.Answered = c.s.route.Answers(addr, true).At
+		answered(&seen.Relay, c.s.route.Answers(addr, true))
 	}
 	return seen
 }
@@ -44,6 +44,10 @@ func (c *climber) relayAddr(d path.Decision) netip.AddrPort {
 
 func seenOn(s pathsock.PathStats) path.PathSeen {
 	return path.PathSeen{Heard: s.Heard, Doubted: s.Doubted, Sent: s.Sent}
+}
+
+func answered(s *path.PathSeen, a pathsock.Answers) {
+	s.Answered, s.OwedAt, s.Owed = a.Proven, a.OwedAt, a.Owed
 }
 
 // setWhere records how the peer is reached now and returns how it was before.

@@ -22,8 +22,8 @@ type Offer struct {
 type Choice struct {
 	addr        netip.AddrPort // invalid: none
 	better      netip.AddrPort // than addr
-	betterSince time.Time
-	left        []departure // the latest last
+	betterSince time.Time      // zero: nothing is
+	left        []departure    // the latest last
 }
 
 // A departure from a path.
@@ -35,7 +35,8 @@ type departure struct {
 }
 
 const (
-	// Better is what costs less by 15 % and by 5 ms, and stays so for 3 s.
+	// Better is what costs less by 15 % and by 5 ms, and then goes on costing less for 3 s:
+	// what is measured of a lossy path wavers.
 	betterShare = 0.15
 	betterBy    = 5 * time.Millisecond
 	betterFor   = 3 * time.Second
@@ -70,10 +71,13 @@ func (c *Choice) Choose(now time.Time, offers []Offer) netip.AddrPort {
 		c.take(netip.AddrPort{})
 	case chosen == nil:
 		c.take(best.Addr)
-	case best == chosen || !clearly(least, present):
+	case best == chosen:
 		c.betterSince = time.Time{}
 	case c.betterSince.IsZero() || c.better != best.Addr:
-		c.better, c.betterSince = best.Addr, now
+		c.betterSince = time.Time{}
+		if clearly(least, present) {
+			c.better, c.betterSince = best.Addr, now
+		}
 	case now.Sub(c.betterSince) >= betterFor:
 		c.depart(now, c.addr, present)
 		c.take(best.Addr)

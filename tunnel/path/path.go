@@ -52,6 +52,11 @@ const (
 	verifyEvery = time.Second
 	verifyFor   = 400 * time.Millisecond
 
+	// A path that passes short packets only is not silent. It is in doubt when so many long
+	// questions are not answered for so long.
+	maxOwed = 3
+	owedFor = 2 * time.Second
+
 	// helpFor is how long packets also go over the floor after the peer has said
 	// that it doubts the path: what it does not hear there may be ours.
 	helpFor = 300 * time.Millisecond
@@ -94,7 +99,9 @@ type Route struct {
 // An Observation tells when something last happened; zero means never.
 type Observation struct {
 	Heard    time.Time // a packet of the connection, or what looks like one, on the path
-	Answered time.Time // a question on the path, which nobody can forge
+	Answered time.Time // a long question on the path, which nobody can forge
+	OwedAt   time.Time // since when such questions are not answered; zero: they are
+	Owed     int       // how many
 	Doubted  time.Time // by the peer, on the path
 	Sent     time.Time // a packet of the connection, on the path
 
@@ -324,6 +331,7 @@ func (m *Machine) unanswered(now time.Time, since, long time.Duration) bool {
 // or the peer talks over the floor.
 func (m *Machine) silent(now time.Time, seen Observation, heard time.Time) bool {
 	return m.unanswered(now, max(suspectAfter, 2*m.rtt), askedFor) ||
+		seen.Owed >= maxOwed && now.Sub(seen.OwedAt) >= owedFor+2*m.rtt ||
 		seen.HeardFloor.Sub(later(heard, m.upAt)) >= leftAfter ||
 		m.fails(now, seen)
 }

@@ -38,7 +38,11 @@ type Seen struct {
 }
 
 // PathSeen tells when something last happened on one path. See [Observation].
-type PathSeen struct{ Heard, Answered, Doubted, Sent time.Time }
+type PathSeen struct {
+	Heard, Answered, Doubted, Sent, OwedAt time.Time
+
+	Owed int
+}
 
 // A Decision is what to do now.
 type Decision struct {
@@ -122,7 +126,7 @@ func (p *Paths) Tick(now time.Time, seen Seen) Decision {
 
 func (s PathSeen) over(floor PathSeen, genuine time.Time) Observation {
 	return Observation{
-		Heard: s.Heard, Answered: s.Answered, Doubted: s.Doubted, Sent: s.Sent,
+		Heard: s.Heard, Answered: s.Answered, Doubted: s.Doubted, Sent: s.Sent, OwedAt: s.OwedAt, Owed: s.Owed,
 		HeardFloor: floor.Heard, SentFloor: floor.Sent, Genuine: genuine,
 	}
 }

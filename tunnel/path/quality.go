@@ -8,6 +8,7 @@ type Quality struct {
 	Loss float64       // of questions and answers together, smoothed
 
 	askedAt    time.Time // the last question
+	longAt     time.Time // the last long one
 	answeredAt time.Time // the last answer
 	got, lost  uint64    // until now
 	closely    bool
@@ -35,18 +36,22 @@ const (
 	maxLoss  = 0.9 // that is taken into account
 )
 
-// Ask reports whether the path is to be asked now, which is then done. closely asks for
-// many questions; they are asked of a lossy path in any case.
-func (q *Quality) Ask(now time.Time, closely bool) bool {
+// Ask reports whether the path is to be asked now, which is then done, and whether with a
+// long question. closely asks for many questions; they are asked of a lossy path in any
+// case.
+func (q *Quality) Ask(now time.Time, closely bool) (ask, long bool) {
 	every := qualityEvery
 	if q.closely = closely || q.Lossy(); q.closely {
 		every = closelyEvery
 	}
 	if now.Sub(q.askedAt) < every {
-		return false
+		return false, false
 	}
 	q.askedAt = now
-	return true
+	if long = now.Sub(q.longAt) >= qualityEvery; long {
+		q.longAt = now
+	}
+	return true, long
 }
 
 // Lossy reports whether many questions were lost.
@@ -59,8 +64,10 @@ func (q *Quality) Answered(at time.Time, rtt time.Duration, got, lost uint64) {
 	if q.closely {
 		weight = lossWeightClosely
 	}
-	q.count(0, got-q.got, weight)
-	q.count(1, lost-q.lost, weight)
+	if !q.askedAt.IsZero() { // else others have asked
+		q.count(0, got-q.got, weight)
+		q.count(1, lost-q.lost, weight)
+	}
 	q.got, q.lost = got, lost
 	if !at.After(q.answeredAt) {
 		return

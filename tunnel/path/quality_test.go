@@ -27,7 +27,7 @@ func TestQuality(t *testing.T) {
 		for range 600 {
 			now = now.Add(path.Interval)
 			q.Answered(answered, 20*time.Millisecond, got, lost)
-			if !q.Ask(now, test.closely) {
+			if ask, _ := q.Ask(now, test.closely); !ask {
 				continue
 			}
 			if asked++; test.every > 0 && asked%uint64(test.every) == 0 {

@@ -11,11 +11,14 @@ import (
 type Question uint8
 
 const (
-	// Survey is as short as can be, and counts: how fast and how often is it answered?
+	// Survey counts: how fast and how often is it answered? It is as short as can be.
 	Survey Question = iota
 
-	// Proof is as long as what every path must carry: there are paths that let only
-	// short packets through, which are of no use to QUIC.
+	// LongSurvey is the same, and as long as what every path must carry: there are paths
+	// that let only short packets through, which are of no use to QUIC.
+	LongSurvey
+
+	// Proof is as long, and does not count.
 	Proof
 
 	// Doubt is Proof, and tells the peer that its own packets may not arrive on the path.
@@ -27,7 +30,12 @@ type Answers struct {
 	At  time.Time     // of the newest; zero: never
 	RTT time.Duration // that it took
 
-	// How many of kind Survey were answered in time, and how many were not. Those that
+	// When a long question was answered last, and since when how many were asked
+	// without an answer. Zero: never, and none.
+	Proven, OwedAt time.Time
+	Owed           int
+
+	// How many surveys were answered in time, and how many were not. Those that
 	// may still be are in neither.
 	Got, Lost uint64
 }
@@ -39,9 +47,13 @@ type ping struct {
 		nonce   uint64 // 0: none, or it was answered
 		sentAt  time.Duration
 		counted bool // as lost, or it does not count
+		long    bool
 	}
 	next       int
-	answeredAt time.Duration
+	answeredAt time.Duration // 0: never
+	provenAt   time.Duration // 0: never
+	owedAt     time.Duration // 0: nothing is
+	owed       int
 	rtt        time.Duration
 	got, lost  uint64
 }
@@ -64,7 +76,12 @@ func (p *ping) ask(now time.Duration, q Question) (nonce uint64) {
 		p.lost++
 	}
 	p.next = (p.next + 1) % len(p.asked)
-	o.nonce, o.sentAt, o.counted = newNonce(), now, q != Survey
+	o.nonce, o.sentAt, o.counted, o.long = newNonce(), now, q > LongSurvey, q != Survey
+	if o.long {
+		if p.owed++; p.owed == 1 {
+			p.owedAt = now
+		}
+	}
 	return o.nonce
 }
 
@@ -77,6 +94,9 @@ func (p *ping) answered(nonce uint64, now time.Duration) {
 			o.nonce, p.answeredAt, p.rtt = 0, now, now-o.sentAt
 			if !o.counted {
 				p.got++
+			}
+			if o.long {
+				p.provenAt, p.owedAt, p.owed = now, 0, 0
 			}
 		}
 	}
@@ -103,19 +123,25 @@ func (p *Peer) Ask(to netip.AddrPort, relayed bool, q Question) {
 }
 
 // Answers returns what came of that.
-func (p *Peer) Answers(to netip.AddrPort, relayed bool) (a Answers) {
+func (p *Peer) Answers(to netip.AddrPort, relayed bool) Answers {
 	path := p.known(p.way(to, relayed))
 	if path == nil {
-		return a
+		return Answers{}
 	}
 	of := &path.ping
 	of.mu.Lock()
 	defer of.mu.Unlock()
 	of.settle(time.Duration(p.socket.now()))
-	if a.Got, a.Lost = of.got, of.lost; of.answeredAt != 0 {
-		a.At, a.RTT = p.socket.start.Add(of.answeredAt), of.rtt
+	at := func(d time.Duration) (t time.Time) {
+		if d != 0 {
+			t = p.socket.start.Add(d)
+		}
+		return t
 	}
-	return a
+	return Answers{
+		At: at(of.answeredAt), RTT: of.rtt, Proven: at(of.provenAt),
+		OwedAt: at(of.owedAt), Owed: of.owed, Got: of.got, Lost: of.lost,
+	}
 }
 
 func (p *Peer) way(to netip.AddrPort, relayed bool) way {
