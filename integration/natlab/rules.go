@@ -4,6 +4,7 @@ package natlab
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -117,6 +118,20 @@ func (s *Site) DropTo(other *Site) {
 	s.apply()
 }
 
+// DropSome makes the box drop, silently, those UDP packets from a public address to its
+// hosts that meet a condition of nftables, like "udp length > 300". Behind a wire each
+// packet is looked at by itself.
+func (s *Site) DropSome(from netip.Addr, condition string) {
+	s.lab.t.Helper()
+	s.cut = func(protocol string) string {
+		if protocol == "ip" != from.Is4() {
+			return ""
+		}
+		return fmt.Sprintf("meta l4proto udp %s saddr %v %s drop\n", protocol, from, condition)
+	}
+	s.apply()
+}
+
 // OnlyTo makes the box drop, silently and in both directions, all packets but those
 // between its hosts and one public host, as where there is a proxy and nothing else.
 func (s *Site) OnlyTo(proxy *Host) {
@@ -125,7 +140,7 @@ func (s *Site) OnlyTo(proxy *Host) {
 	s.apply()
 }
 
-// Heal ends what Drop, DropTo and OnlyTo began.
+// Heal ends what Drop, DropTo, DropSome and OnlyTo began.
 func (s *Site) Heal() {
 	s.lab.t.Helper()
 	s.cut = uncut

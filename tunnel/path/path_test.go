@@ -400,3 +400,43 @@ func TestComesAndGoes(t *testing.T) {
 		t.Errorf("trusted alone for %v of 20s in which it stayed", time.Duration(n)*path.Interval)
 	}
 }
+
+// A path on which packets are heard but long questions are not answered is in doubt, and
+// lost if it goes on.
+func TestOnlyShortPacketsPass(t *testing.T) {
+	now, m := time.Unix(1e9, 0), path.New()
+	m.Tick(now, path.Observation{})
+	m.Up(now, peerAddr, 20*time.Millisecond)
+	var seen path.Observation
+	tick := func() path.Verdict {
+		now = now.Add(path.Interval)
+		seen.Heard, seen.Sent, seen.Genuine = now, now, now
+		return m.Tick(now, seen)
+	}
+	seen.Answered = now.Add(path.Interval)
+	var v path.Verdict
+	for range 100 {
+		v = tick()
+	}
+	if v.Floor || !v.InUse {
+		t.Fatalf("a path that works: %+v", v)
+	}
+	seen.OwedAt = now
+	for asked, doubted := 0, time.Duration(-1); asked < 60; asked++ {
+		seen.Owed = 1 + asked/10
+		v = tick()
+		if v.Doubt {
+			seen.Owed += 10
+		}
+		if v.Doubt && doubted < 0 {
+			doubted = now.Sub(seen.OwedAt)
+		}
+		if !v.InUse {
+			if doubted < 2*time.Second || doubted > 2500*time.Millisecond {
+				t.Errorf("doubted after %v", doubted)
+			}
+			return
+		}
+	}
+	t.Errorf("still in use: %+v", v)
+}
