@@ -20,6 +20,7 @@ import (
 func (m *Manager) Connected(server, other netip.AddrPort) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.connected = true
 	known := m.server == server && m.other == other
 	if m.server, m.other = server, other; !known || m.nat == (network.NAT{}) {
 		m.askNAT()
@@ -30,7 +31,11 @@ func (m *Manager) Connected(server, other netip.AddrPort) {
 }
 
 // Disconnected tells the Manager that there is no signal server. Tunnels go on.
-func (m *Manager) Disconnected() {}
+func (m *Manager) Disconnected() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.connected = false
+}
 
 // Presence tells the Manager what the server knows of a peer. A peer that is
 // offline keeps its tunnel while it is heard. If its process is another one, the

@@ -102,8 +102,12 @@ type Manager struct {
 	other    netip.AddrPort // the same with the other version of IP; may be invalid
 	mappings [2]mapping     // of IPv4 and of IPv6
 	nat      network.NAT    // the zero value: not known
-	early    earlyPackets
-	offers   recentOffers
+	deaf     bool           // STUN was asked, and does not answer
+
+	connected bool // to the signal server
+
+	early  earlyPackets
+	offers recentOffers
 
 	unsure chan struct{} // holds a token when the NAT is to be looked at
 	budget *lane.Budget  // of what all tunnels hold for readers that are slow
@@ -205,7 +209,7 @@ func (m *Manager) NetworkChanged() {
 		m.opening.mapper.Again()
 	}
 	m.mu.Lock()
-	m.mappings, m.nat = [2]mapping{}, network.NAT{}
+	m.mappings, m.nat, m.deaf = [2]mapping{}, network.NAT{}, false
 	m.mu.Unlock()
 	m.askNAT()
 	m.routes.Range(func(_, s any) bool {
@@ -460,7 +464,7 @@ func (m *Manager) Tunnels() []Info {
 // Info describes a tunnel at one moment.
 type Info struct {
 	Peer              signal.PeerID
-	Path              string         // "direct", "relay-udp" or "relay-ws"
+	Path              string         // "direct", "relay-udp" or "relay-ws"; empty: none yet
 	Remote            netip.AddrPort // of the direct path; else the relay or signal server
 	RTT               time.Duration
 	Streams           int
@@ -468,4 +472,6 @@ type Info struct {
 	Idle              time.Duration // since the last stream ended; 0 while there is one
 	Up                time.Duration
 	Paths             []PathInfo // that there are now, the best kind first; empty before the first second
+
+	Limits, PeerLimits Limits // of this end, and of the peer as it says
 }

@@ -80,7 +80,7 @@ func (m *Manager) mappedBy(ctx context.Context, a *punch.Attempt, server netip.A
 	if addr.Addr().Is6() {
 		version = 1
 	}
-	m.mappings[version] = mapping{addr: addr, at: time.Now()}
+	m.mappings[version], m.deaf = mapping{addr: addr, at: time.Now()}, false
 	return addr, nil
 }
 
@@ -101,27 +101,40 @@ func (m *Manager) learnNAT(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		before := m.limits()
+		asked, passes := false, false
 		for _, server := range m.stunServers() {
-			if m.probeNAT(ctx, server) {
+			nat, err := m.probeNAT(ctx, server)
+			asked = asked || err == nil
+			passes = passes || nat.Mapped.IsValid()
+			if nat.Mapping != network.Unknown {
 				break
 			}
+		}
+		m.mu.Lock()
+		m.deaf = asked && !passes
+		m.mu.Unlock()
+		if m.limits() != before {
+			m.tellLimits()
 		}
 	}
 }
 
-// probeNAT learns about the NAT from one server, and tells all sessions. It reports false
-// if that server has nothing to say.
-func (m *Manager) probeNAT(ctx context.Context, server netip.AddrPort) (learned bool) {
+// probeNAT learns about the NAT from one server, and tells all sessions. An error says that
+// it could not be asked.
+func (m *Manager) probeNAT(ctx context.Context, server netip.AddrPort) (last network.NAT, err error) {
 	for _, probe := range []func(context.Context, netip.AddrPort) (network.NAT, error){network.ProbeMapping, network.ProbeNAT} {
 		nat, err := probe(ctx, server)
 		if err != nil {
 			m.log.Debug("the NAT is unknown", "remote", server, "err", err)
-			return learned
+			return last, err
+		}
+		if !last.Mapped.IsValid() || nat.Mapping != network.Unknown {
+			last = nat
 		}
 		if nat.Mapping == network.Unknown {
 			continue // perhaps a packet was lost; what was known before is better
 		}
-		learned = true
 		m.mu.Lock()
 		m.nat = nat
 		m.mu.Unlock()
@@ -133,7 +146,7 @@ func (m *Manager) probeNAT(ctx context.Context, server netip.AddrPort) (learned 
 			return true
 		})
 	}
-	return learned
+	return last, nil
 }
 
 // knownNAT returns what is known of this host's NAT.

@@ -26,7 +26,8 @@ type message struct {
 	Hard  bool `cbor:"9,keyasint,omitempty"`
 	Delta int8 `cbor:"10,keyasint,omitempty"`
 
-	Aside uint8 `cbor:"11,keyasint,omitempty"`
+	Aside  uint8  `cbor:"11,keyasint,omitempty"`
+	Limits Limits `cbor:"12,keyasint,omitempty"` // of the sender, with hello, pingAsk and pingPong
 
 	Nonce uint64 `cbor:"7,keyasint,omitempty"` // of pingAsk, repeated in pingPong
 	Why   string `cbor:"8,keyasint,omitempty"` // the sender knows of no direct path; at most maxWhy bytes

@@ -122,6 +122,7 @@ func newPairOf(t testing.TB, cfg Config) (a, b *end) {
 		})
 		t.Cleanup(e.kill)
 		<-e.running
+		e.Connected(netip.AddrPort{}, netip.AddrPort{})
 	}
 	return a, b
 }

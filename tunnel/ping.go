@@ -19,6 +19,8 @@ type Pong struct {
 	// Why there is no direct path, in words for people, as each of the two found out last.
 	// Empty: there is one, or nothing is known yet. The peer's own is not to be trusted.
 	Why, PeerWhy string
+
+	Limits, PeerLimits Limits // of this end, and of the peer as it says
 }
 
 // maxPings bounds the questions of one tunnel that wait for their answers.
@@ -49,8 +51,10 @@ func (m *Manager) ping(ctx context.Context, peer signal.PeerID) (Pong, error) {
 	select {
 	case why := <-answer:
 		where := s.whereNow()
-		p := Pong{Path: string(where.Name), Remote: s.remote(where), RTT: time.Since(begun)}
-		if where.Name != path.Direct {
+		name, remote := s.reached(where)
+		p := Pong{Path: string(name), Remote: remote, RTT: time.Since(begun)}
+		p.Limits, p.PeerLimits = m.limits(), Limits(s.peerLimits.Load())
+		if name != path.Direct {
 			p.Why, p.PeerWhy = s.reason(), why
 		}
 		return p, nil

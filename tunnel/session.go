@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,10 @@ type session struct {
 
 	offline atomic.Bool // the server says that the peer is
 	doubted atomic.Bool // the server says that its process is another one
-	hints   hints       // for the congestion controller
+
+	peerLimits atomic.Uint32 // Limits, as the peer says
+
+	hints hints // for the congestion controller
 
 	near   atomic.Pointer[netip.AddrPort] // where the peer is in the local network; nil: not known
 	flight flight                         // what nobody may have received
@@ -262,7 +266,8 @@ func (s *session) serve(ctx context.Context) error {
 		return errSuperseded
 	}
 	close(s.ready)
-	s.log.Info("tunnel is up", "path", s.whereNow().Name, "dur", time.Since(s.started).Round(time.Millisecond))
+	name, _ := s.reached(s.whereNow())
+	s.log.Info("tunnel is up", "path", cmp.Or(name, "none yet"), "dur", time.Since(s.started).Round(time.Millisecond))
 	err = s.keep(ctx)
 	s.retire(err) // before anything is closed: nobody may find it any more
 	cancel(err)
@@ -417,21 +422,27 @@ func (s *session) heardIdle(k kind) {
 // info describes the session at now.
 func (s *session) info(now time.Time) Info {
 	stats, where := s.conn.ConnectionStats(), s.whereNow()
-	remote := s.remote(where)
+	name, remote := s.reached(where)
+	limits, connected := s.m.limits(), s.m.isConnected()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := Info{
 		Peer:     s.peer,
-		Path:     string(where.Name),
+		Path:     string(name),
 		Remote:   remote,
 		RTT:      stats.SmoothedRTT,
 		Streams:  s.lanes.Live(),
 		BytesIn:  int64(stats.BytesReceived),
 		BytesOut: int64(stats.BytesSent),
 		Up:       now.Sub(s.started),
+
+		Limits: limits, PeerLimits: Limits(s.peerLimits.Load()),
 	}
 	if paths := s.paths.Load(); paths != nil {
 		info.Paths = *paths
+		if last := len(*paths) - 1; last >= 0 && (*paths)[last].Path == string(path.Websocket) && !connected {
+			info.Paths = (*paths)[:last:last]
+		}
 	}
 	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
 		info.Idle = now.Sub(s.idle.emptySince)

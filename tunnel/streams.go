@@ -141,11 +141,14 @@ func (s *session) runControl(ctx context.Context, conn *laneConn) error {
 		}
 		switch msg.Kind {
 		case pingAsk:
+			s.peerLimits.Store(uint32(msg.Limits))
 			s.answerPing(msg)
 		case pingPong:
+			s.peerLimits.Store(uint32(msg.Limits))
 			s.heardPong(msg)
 		case hello:
 			s.instance.Store(msg.Instance)
+			s.peerLimits.Store(uint32(msg.Limits))
 		case idleAsk, idleAgree, idleRefuse:
 			select {
 			case s.control.idle <- msg:
@@ -161,6 +164,10 @@ func (s *session) writeControl(ctx context.Context, conn io.Writer) error {
 	for {
 		select {
 		case msg := <-s.control.out:
+			switch msg.Kind {
+			case hello, pingAsk, pingPong:
+				msg.Limits = s.m.limits() // as they are now
+			}
 			if err := writeMessage(conn, msg); err != nil {
 				return err
 			}

@@ -65,6 +65,18 @@ func (s *session) whereNow() path.Decision {
 	return s.where
 }
 
+// reached says by which path the peer is reached, as far as that is true, and where that
+// leads: without a signal server, what Paths takes for the floor carries nothing.
+func (s *session) reached(d path.Decision) (name path.Name, remote netip.AddrPort) {
+	if d.Name == path.Websocket && !s.m.isConnected() {
+		if !d.Direct.IsValid() {
+			return "", netip.AddrPort{}
+		}
+		d.Name = path.Direct // it is not trusted yet, but all there is
+	}
+	return d.Name, s.remote(d)
+}
+
 // remote returns the other end of the path that packets take.
 func (s *session) remote(d path.Decision) netip.AddrPort {
 	switch d.Name {

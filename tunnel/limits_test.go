@@ -1,0 +1,73 @@
+package tunnel
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"peerway/signal"
+	"peerway/tunnel/network"
+)
+
+// TestLimits: each end knows those of both, also those that are found out later.
+func TestLimits(t *testing.T) {
+	a, b := newPair(t, true, 0, echo)
+	for _, e := range []*end{a, b} { // limits looks at it with the lock held
+		e.mu.Lock()
+		e.cfg.Sparing, e.cfg.OpenPort = e == a, e == b
+		e.mu.Unlock()
+	}
+	p, err := a.Ping(t.Context(), b.id)
+	if err != nil || p.Limits != Metered|KeepsOut|Unasked || p.PeerLimits != Unasked {
+		t.Errorf("Ping() = %+v, %v", p, err)
+	}
+	b.mu.Lock()
+	b.nat.Mapping, b.deaf = network.Dependent, true
+	b.mu.Unlock()
+	b.tellLimits()
+	want := Unasked | HardNAT | NoUDP
+	eventually(t, "b's limits are known", func() bool {
+		up := a.Tunnels()
+		return len(up) == 1 && up[0].PeerLimits == want && up[0].Limits == p.Limits
+	})
+}
+
+// TestDeaf asks a server that does not answer: it is known before anybody asks.
+func TestDeaf(t *testing.T) {
+	a, _ := newPair(t, true, 0, echo)
+	silent := netip.MustParseAddrPort("127.0.0.1:9")
+	a.Connected(silent, netip.AddrPort{})
+	eventually(t, "it is known to be silent", func() bool { return a.limits()&NoUDP != 0 })
+	a.NetworkChanged()
+	if l := a.limits(); l&(NoUDP|Unasked) != 0 {
+		t.Errorf("limits() = %v in a network that is not known", l)
+	}
+}
+
+// TestPathWithoutServer: where there is no signal server, no path is called after it.
+func TestPathWithoutServer(t *testing.T) {
+	a, b := newNeighbours(t, signal.ErrDisconnected)
+	a.Disconnected()
+	b.Disconnected()
+	p, err := a.Ping(t.Context(), b.id)
+	if err != nil || p.Path == "relay-ws" || p.Path == "direct" != p.Remote.IsValid() {
+		t.Errorf("Ping() = %+v, %v", p, err)
+	}
+	waitPath(t, b.Manager, "direct")
+}
+
+// eventually waits until it is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("it does not happen that %s", what)
+		}
+	}
+}
