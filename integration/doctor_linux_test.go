@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"peerway/integration/natlab"
 )
@@ -143,7 +144,7 @@ func TestDoctor(t *testing.T) {
 		out, _ := gateway.asks(away.LAN, "ping", "--count", "1", "home")
 		return out, strings.Count(out, ": none of ") == 2
 	})
-	want(1, []string{"doctor", "home"}, "✔ the peer answers\n✘ the tunnel goes direct", "relayed: it goes over relay-udp; this side: none of ", "; home: none of ")
+	want(0, []string{"doctor", "home"}, "✔ the peer answers\n! the tunnel goes direct", "relayed: home is reached over relay-udp; this side: none of ", "; home: none of ")
 	home.Heal()
 	peer.kill()
 	gateway.waitNoTunnels(patience)
@@ -155,4 +156,50 @@ func TestDoctor(t *testing.T) {
 		return fmt.Sprintf("%+v", s), !s.Connected
 	})
 	want(1, []string{"doctor", "home/web"}, "✘ the signal server can be reached", "server-unreachable: ")
+}
+
+// TestWhyAtOnce: what both sides know of their networks is said with the first answer, long
+// before an attempt has failed; and it is no reason for doctor to complain.
+func TestWhyAtOnce(t *testing.T) {
+	t.Parallel()
+	need(t, "nginx", "curl")
+	for _, test := range []struct {
+		name       string
+		home, away natlab.Kind
+		flags      []string // of connect
+		codes      []string
+	}{
+		{"symmetric", natlab.Symmetric, natlab.Symmetric, []string{"--no-port-mapping"}, []string{"nats-symmetric: ", "\nno-port-mapping: --no-port-mapping here"}},
+		{"metered", natlab.Symmetric, natlab.PortRestricted, []string{"--metered"}, []string{"\nmetered: --metered here"}},
+		{"no UDP", natlab.UDPBlocked, natlab.PortRestricted, nil, []string{"peer-no-udp: UDP does not pass at home"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			lab := natlab.New(t)
+			_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+			home, away := lab.Site(natlab.SiteConfig{Kind: test.home}), lab.Site(natlab.SiteConfig{Kind: test.away})
+			web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+			_, pairing := expose(t, home.LAN, signalURL, "home", "web="+web)
+			gateway := startRole(t, away.LAN, t.TempDir(), "connect", append(test.flags, pairing, "--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0")...)
+			gateway.says("ready")
+			begun := time.Now()
+			eventually(t, patience, "the reasons are said", func() (string, bool) {
+				out, _ := gateway.asks(away.LAN, "ping", "--count", "1", "home")
+				return out, !slices.ContainsFunc(test.codes, func(code string) bool { return !strings.Contains(out, code) })
+			})
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("that took %v", took)
+			}
+			for _, ask := range [][]string{{"status"}, {"doctor", "home/web"}} {
+				out, code := gateway.asks(away.LAN, ask...)
+				for _, want := range append(test.codes, "relayed: home is reached over relay-") {
+					if !strings.Contains(out, want) {
+						t.Errorf("%v says\n%swithout %q", ask, out, want)
+					}
+				}
+				if code != 0 || strings.Contains(out, "✘") {
+					t.Errorf("%v ends with %d:\n%s", ask, code, out)
+				}
+			}
+		})
+	}
 }

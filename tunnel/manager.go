@@ -473,5 +473,6 @@ type Info struct {
 	Up                time.Duration
 	Paths             []PathInfo // that there are now, the best kind first; empty before the first second
 
+	Why                string // as in [Pong]
 	Limits, PeerLimits Limits // of this end, and of the peer as it says
 }

@@ -436,7 +436,7 @@ func (s *session) info(now time.Time) Info {
 		BytesOut: int64(stats.BytesSent),
 		Up:       now.Sub(s.started),
 
-		Limits: limits, PeerLimits: Limits(s.peerLimits.Load()),
+		Why: s.why, Limits: limits, PeerLimits: Limits(s.peerLimits.Load()),
 	}
 	if paths := s.paths.Load(); paths != nil {
 		info.Paths = *paths

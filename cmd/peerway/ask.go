@@ -32,16 +32,19 @@ const answerWithin = 25 * time.Second
 // A pong is what came of asking a peer whether it is there.
 type pong struct {
 	Peer    string  `json:"peer"`
-	Path    string  `json:"path"`
+	Path    string  `json:"path"` // as in a tunnelReport
 	Remote  string  `json:"remote,omitempty"`
 	RTT     float64 `json:"rtt_ms"`
 	Why     string  `json:"why,omitempty"`      // there is no direct path, as this side knows
 	PeerWhy string  `json:"peer_why,omitempty"` // as the peer says
+
+	Limits     []string `json:"limits,omitempty"`      // what stands in the way of direct paths at this end
+	PeerLimits []string `json:"peer_limits,omitempty"` // at the peer's, as it says
 }
 
 // because says why there is no direct path.
 func (p *pong) because(peer string) string {
-	text := "it goes over " + p.Path
+	text := fmt.Sprintf("%s is reached over %s", peer, p.Path)
 	if p.Why != "" {
 		text += "; this side: " + p.Why
 	}

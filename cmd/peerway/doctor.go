@@ -16,15 +16,19 @@ import (
 
 // doctor returns the command that finds out what is wrong.
 func (p *program) doctor() *cobra.Command {
-	var asJSON bool
+	var (
+		server string
+		asJSON bool
+	)
 	cmd := &cobra.Command{
 		Use:   "doctor [PEER[/SERVICE]]",
 		Short: "Find out what does not work, hop by hop, and what to do about it",
 		Long: `Doctor goes the way of a connection, from this machine to the signal server, the peer and the real server, and
-tells of every step whether it works, and if not, why and what to do.
+tells of every step whether it works (✔), works but not as well as it could (!), or does not work (✘), why, and
+what to do. What lies behind a step that does not work is not known (·).
 
 With --json it prints one object. Fields are only ever added, and the codes do not change. The exit code is 0 if
-nothing is wrong, and 1 if something is.`,
+every step works, also where a tunnel is relayed, and 1 if one does not.`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var peer, service string
@@ -34,16 +38,16 @@ nothing is wrong, and 1 if something is.`,
 					return usageError(cmd, fmt.Errorf("%q names no peer: it begins with a slash", args[0]))
 				}
 			}
-			return p.runDoctor(cmd.Context(), peer, service, asJSON)
+			return p.runDoctor(cmd.Context(), &facts{Peer: peer, Service: service}, server, asJSON)
 		},
 	}
+	askFlag(cmd, &server)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
 	p.stateFlag(cmd)
 	return cmd
 }
 
-func (p *program) runDoctor(ctx context.Context, peer, service string, asJSON bool) error {
-	f := &facts{Peer: peer, Service: service}
+func (p *program) runDoctor(ctx context.Context, f *facts, server string, asJSON bool) error {
 	switch running, err := askStatus(ctx, p.statePath()); {
 	case err == nil:
 		f.Running = &running
@@ -51,11 +55,11 @@ func (p *program) runDoctor(ctx context.Context, peer, service string, asJSON bo
 		return err
 	}
 	var err error
-	if f.Server, err = p.serverOf("", f.Running); err != nil {
+	if f.Server, err = p.serverOf(server, f.Running); err != nil {
 		return err
 	}
 	f.lookAtNetwork(ctx)
-	if f.Running != nil && peer != "" {
+	if f.Running != nil && f.Peer != "" {
 		p.lookAtPeer(ctx, f)
 	}
 	if ctx.Err() != nil {
@@ -67,7 +71,7 @@ func (p *program) runDoctor(ctx context.Context, peer, service string, asJSON bo
 	} else {
 		err = d.write(p)
 	}
-	if n := len(wrong(d.Findings)); err == nil && n > 0 {
+	if n := len(atLeast(broken, d.Findings)); err == nil && n > 0 {
 		err = fail(exitOther, "%d %s", n, map[bool]string{true: "thing is wrong", false: "things are wrong"}[n == 1])
 	}
 	return err
@@ -117,7 +121,7 @@ type diagnosis struct {
 // A step is one hop of the way.
 type step struct {
 	Name  string `json:"name"`
-	State string `json:"state"` // "ok", "wrong" or "unknown"
+	State string `json:"state"` // "ok", "limited" (it works, but less well than it could), "wrong" or "unknown"
 }
 
 func newDiagnosis(f *facts) diagnosis {
@@ -125,12 +129,15 @@ func newDiagnosis(f *facts) diagnosis {
 	if f.Pong != nil {
 		d.Path = f.Pong.Path
 	}
-	bad := wrong(d.Findings)
+	bad := atLeast(limit, d.Findings)
 	for _, name := range steps() {
 		s := step{Name: name, State: "ok"}
+		at := func(b found) bool { return b.Step == name }
 		switch {
-		case slices.ContainsFunc(bad, func(b found) bool { return b.Step == name }):
+		case slices.ContainsFunc(atLeast(broken, bad), at):
 			s.State = "wrong"
+		case slices.ContainsFunc(bad, at):
+			s.State = "limited"
 		case name == stepTunnel && f.Pong != nil: // whatever is wrong before: in a local network no server is needed
 		case !f.looked(name) || explainedAway(name, bad):
 			s.State = "unknown"
@@ -160,7 +167,9 @@ func (f *facts) looked(name string) bool {
 		return f.Probed
 	case stepLogin:
 		return f.Running != nil
-	case stepPeer, stepTunnel, stepDirect:
+	case stepDirect:
+		return f.direct() || f.relayed()
+	case stepPeer, stepTunnel:
 		return f.Pong != nil || name == stepPeer && f.PongErr != nil && (f.PongErr.Code == "unknown-name" || f.Running != nil && f.Running.Signal.Connected)
 	case stepService:
 		return f.Pong != nil && f.Service != ""
@@ -173,7 +182,7 @@ func (f *facts) looked(name string) bool {
 func explainedAway(name string, bad []found) bool {
 	explained := false
 	for _, d := range findings() {
-		if d.step != name || d.note {
+		if d.step != name || d.weight == remark {
 			continue
 		}
 		if !slices.ContainsFunc(bad, func(b found) bool { return slices.Contains(d.after, b.Code) }) {
@@ -186,7 +195,7 @@ func explainedAway(name string, bad []found) bool {
 
 // write writes d for people.
 func (d diagnosis) write(p *program) error {
-	marks := map[string]string{"ok": "✔", "wrong": "✘", "unknown": "·"}
+	marks := map[string]string{"ok": "✔", "limited": "!", "wrong": "✘", "unknown": "·"}
 	for _, s := range d.Steps {
 		fmt.Fprintf(p.stdout, "%s %s\n", marks[s.State], s.Name)
 	}

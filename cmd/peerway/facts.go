@@ -43,6 +43,11 @@ func (f *facts) opens() bool {
 	return f.Router.External.IsValid() && !f.Router.External.IsUnspecified() && !f.Router.DoubleNAT()
 }
 
+// direct and relayed report how the tunnel with the peer goes, if there is one and that is
+// known.
+func (f *facts) direct() bool  { return f.Pong != nil && f.Pong.Path == "direct" }
+func (f *facts) relayed() bool { return f.Pong != nil && strings.HasPrefix(f.Pong.Path, "relay") }
+
 // serverOf returns where the signal server is: as given, of the process that runs, or as
 // the state folder remembers.
 func (p *program) serverOf(given string, running *report) (string, error) {

@@ -11,14 +11,23 @@ import (
 // A finding is one thing that can be wrong, or worth knowing. The codes are stable:
 // programs may rely on them.
 type finding struct {
-	code  string
-	step  string // of the way from this machine to a real server; see steps
-	note  bool   // nothing is wrong
-	found func(*facts) bool
-	text  func(*facts) string
-	fix   func(*facts) string
-	after []string // if one of these was found, it explains this one too
+	code   string
+	step   string // of the way from this machine to a real server; see steps
+	weight weight
+	found  func(*facts) bool
+	text   func(*facts) string
+	fix    func(*facts) string
+	after  []string // if one of these was found, it explains this one too
 }
+
+// A weight says how much a finding matters.
+type weight string
+
+const (
+	broken weight = "broken" // a step does not work
+	limit  weight = "limit"  // it works, but less well than it could
+	remark weight = "remark" // nothing is wrong
+)
 
 // The steps of the way, in order.
 const (
@@ -43,30 +52,30 @@ func say(text string) func(*facts) string { return func(*facts) string { return 
 
 // findings is the table of all that can be found, in the order of the way.
 func findings() []finding {
-	return slices.Concat(findingsOfNetwork(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel())
+	return slices.Concat(findingsOfNetwork(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel(), findingsOfService())
 }
 
 func findingsOfNetwork() []finding {
 	return []finding{
 		{
-			code: "no-network", step: stepNetwork,
+			code: "no-network", step: stepNetwork, weight: broken,
 			found: func(f *facts) bool {
 				return !slices.ContainsFunc(f.Addresses, func(a netip.Addr) bool { return !a.IsLoopback() && !a.IsLinkLocalUnicast() })
 			},
 			text: say("no interface of this machine has an address"),
 			fix:  say("connect it to a network"),
 		}, {
-			code: "no-server", step: stepServer,
+			code: "no-server", step: stepServer, weight: broken,
 			found: func(f *facts) bool { return f.Server == "" },
 			text:  say("no signal server is known here"),
-			fix:   say("pair first; peerway netcheck --signal HOST:PORT asks any"),
+			fix:   say("pair first, or say which one to ask with --signal HOST:PORT"),
 		}, {
-			code: "server-unreachable", step: stepServer, after: []string{"no-network", "no-server"},
+			code: "server-unreachable", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
 			found: func(f *facts) bool { return f.TCP != nil },
 			text:  func(f *facts) string { return fmt.Sprintf("no TCP connection to %s: %v", f.Server, f.TCP) },
 			fix:   say("check that it runs, its address, and the firewalls between; HTTPS_PROXY is honoured"),
 		}, {
-			code: "server-by-proxy", step: stepServer, note: true, after: []string{"no-server"},
+			code: "server-by-proxy", step: stepServer, weight: remark, after: []string{"no-server"},
 			found: func(f *facts) bool { return f.Proxy != "" },
 			text:  func(f *facts) string { return "it is reached through the proxy " + f.Proxy },
 			fix:   say(""),
@@ -77,31 +86,33 @@ func findingsOfNetwork() []finding {
 func findingsOfNAT() []finding {
 	return []finding{
 		{
-			code: "udp-blocked", step: stepUDP, after: []string{"no-network", "no-server", "server-unreachable"},
+			code: "udp-blocked", step: stepUDP, weight: limit, after: []string{"no-network", "no-server", "server-unreachable"},
 			found: func(f *facts) bool { return f.Probed && !f.NAT.Mapped.IsValid() },
-			text:  say("no UDP packet comes back from the signal server: everything goes over its websocket, and is slower"),
+			text:  say("no UDP packet comes back from the signal server: what leaves the local network goes over its websocket, and is slower"),
 			fix:   say("let UDP out in the firewall of this network, at least to the port of the signal server; and in at the server's"),
 		}, {
-			code: "nat-symmetric", step: stepNAT, after: []string{"udp-blocked"},
-			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta == 0 && !f.opens() },
-			text:  say("the NAT gives every destination another port: peers behind another one like it are reached over the relay only"),
-			fix:   say("in the router, switch PCP, NAT-PMP or UPnP on, or the NAT to \"full cone\" or \"endpoint independent\""),
+			code: "nat-symmetric", step: stepNAT, weight: limit, after: []string{"udp-blocked"},
+			found: func(f *facts) bool {
+				return f.NAT.Mapping == network.Dependent && f.NAT.Delta == 0 && !f.opens() && !f.direct()
+			},
+			text: say("the NAT gives every destination another port: peers behind another one like it are reached over the relay only"),
+			fix:  say("in the router, switch PCP, NAT-PMP or UPnP on, or the NAT to \"full cone\" or \"endpoint independent\""),
 		}, {
-			code: "nat-symmetric-regular", step: stepNAT, note: true, after: []string{"udp-blocked"},
+			code: "nat-symmetric-regular", step: stepNAT, weight: remark, after: []string{"udp-blocked"},
 			found: func(f *facts) bool { return f.NAT.Mapping == network.Dependent && f.NAT.Delta != 0 },
 			text: func(f *facts) string {
 				return fmt.Sprintf("the NAT gives every destination another port, %+d from the last", f.NAT.Delta)
 			},
 			fix: say(""),
 		}, {
-			code: "double-nat", step: stepNAT, note: true, after: []string{"udp-blocked"},
+			code: "double-nat", step: stepNAT, weight: remark, after: []string{"udp-blocked"},
 			found: func(f *facts) bool { return f.Router.DoubleNAT() },
 			text: func(f *facts) string {
 				return fmt.Sprintf("the router opens ports, but is behind a NAT itself: its address is %v", f.Router.External)
 			},
 			fix: say("where the outer box is yours, make it a bridge; providers may give a public address on request"),
 		}, {
-			code: "nat-unknown", step: stepNAT, note: true, after: []string{"udp-blocked"},
+			code: "nat-unknown", step: stepNAT, weight: remark, after: []string{"udp-blocked"},
 			found: func(f *facts) bool { return f.NAT.Mapped.IsValid() && f.NAT.Mapping == network.Unknown },
 			text:  say("what kind of NAT there is cannot be told: the signal server does not answer on its second UDP port"),
 			fix:   say("open the UDP port after its own in the server's firewall"),
@@ -112,27 +123,27 @@ func findingsOfNAT() []finding {
 func findingsOfPeer() []finding {
 	return []finding{
 		{
-			code: "not-running", step: stepRunning,
+			code: "not-running", step: stepRunning, weight: broken,
 			found: func(f *facts) bool { return f.Running == nil },
 			text:  say("none does"),
 			fix:   say("start peerway connect, expose or up, or name its folder with --state"),
 		}, {
-			code: "not-logged-in", step: stepLogin, after: []string{"not-running", "server-unreachable", "no-network"},
+			code: "not-logged-in", step: stepLogin, weight: broken, after: []string{"not-running", "server-unreachable", "no-network"},
 			found: func(f *facts) bool { return f.Running != nil && !f.Running.Signal.Connected },
 			text:  say("it is not, though the server can be reached: it keeps trying"),
 			fix:   say("its log says why; the server may have been set up anew, then use the URL that it prints now, or a new code"),
 		}, {
-			code: "peer-unknown", step: stepPeer, after: []string{"not-running"},
+			code: "peer-unknown", step: stepPeer, weight: broken, after: []string{"not-running"},
 			found: func(f *facts) bool { return f.Peer != "" && f.PongErr != nil && f.PongErr.Code == "unknown-name" },
 			text:  func(f *facts) string { return fmt.Sprintf("no peer is called %q here", f.Peer) },
 			fix:   say("peerway ls shows those that are known; pair with it by a code of peerway expose"),
 		}, {
-			code: "peer-offline", step: stepPeer, after: []string{"not-running", "not-logged-in", "server-unreachable"},
+			code: "peer-offline", step: stepPeer, weight: broken, after: []string{"not-running", "not-logged-in", "server-unreachable"},
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "peer-offline" },
 			text:  func(f *facts) string { return f.Peer + " is not connected to the signal server" },
 			fix:   say("start peerway there and check its network"),
 		}, {
-			code: "peer-refuses", step: stepPeer, after: []string{"not-running"},
+			code: "peer-refuses", step: stepPeer, weight: broken, after: []string{"not-running"},
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "not-allowed" },
 			text:  func(f *facts) string { return f.Peer + " does not know this peer any more" },
 			fix:   say("pair again, with a fresh code of peerway expose"),
@@ -140,25 +151,15 @@ func findingsOfPeer() []finding {
 	}
 }
 
-func findingsOfTunnel() []finding {
+func findingsOfService() []finding {
 	return []finding{
 		{
-			code: "no-answer", step: stepTunnel, after: []string{"not-running", "not-logged-in", "server-unreachable", "peer-unknown", "peer-offline", "peer-refuses"},
-			found: func(f *facts) bool { return f.PongErr != nil },
-			text:  func(f *facts) string { return f.PongErr.Reason },
-			fix:   func(f *facts) string { return f.PongErr.Fix },
-		}, {
-			code: "relayed", step: stepDirect, after: []string{"no-answer"},
-			found: func(f *facts) bool { return f.Pong != nil && f.Pong.Path != "direct" },
-			text:  func(f *facts) string { return f.Pong.because(f.Peer) },
-			fix:   say("it works nevertheless; run peerway netcheck at both ends to see what stands in the way"),
-		}, {
-			code: "service-unknown", step: stepService, after: []string{"no-answer"},
+			code: "service-unknown", step: stepService, weight: broken, after: []string{"no-answer"},
 			found: func(f *facts) bool { return f.ServiceErr != nil && f.ServiceErr.Code == "unknown-name" },
 			text:  func(f *facts) string { return fmt.Sprintf("%s exposes no service %q", f.Peer, f.Service) },
 			fix:   say("peerway ls shows those that it exposes"),
 		}, {
-			code: "service-down", step: stepService, after: []string{"no-answer", "service-unknown"},
+			code: "service-down", step: stepService, weight: broken, after: []string{"no-answer", "service-unknown"},
 			found: func(f *facts) bool { return f.ServiceErr != nil },
 			text:  func(f *facts) string { return f.ServiceErr.Reason },
 			fix:   func(f *facts) string { return f.ServiceErr.Fix },
@@ -168,11 +169,12 @@ func findingsOfTunnel() []finding {
 
 // A found is a finding as it is told.
 type found struct {
-	Code string `json:"code"`
-	Step string `json:"step"`
-	Note bool   `json:"note,omitempty"`
-	Text string `json:"text"`
-	Fix  string `json:"fix,omitempty"`
+	Code   string `json:"code"`
+	Step   string `json:"step"`
+	Weight weight `json:"weight"`
+	Note   bool   `json:"note,omitempty"` // it is not broken
+	Text   string `json:"text"`
+	Fix    string `json:"fix,omitempty"`
 }
 
 // diagnose returns what is found about some steps, in order, but for what something else
@@ -186,19 +188,21 @@ func diagnose(f *facts, about []string) []found {
 		}
 		explained := slices.ContainsFunc(d.after, func(code string) bool { return known[code] })
 		if explained {
-			known[d.code] = !d.note // and what depends on it is explained as well
+			known[d.code] = d.weight != remark // and what depends on it is explained as well
 			continue
 		}
 		if !d.found(f) {
 			continue
 		}
 		known[d.code] = true
-		all = append(all, found{Code: d.code, Step: d.step, Note: d.note, Text: d.text(f), Fix: d.fix(f)})
+		all = append(all, found{Code: d.code, Step: d.step, Weight: d.weight, Note: d.weight != broken, Text: d.text(f), Fix: d.fix(f)})
 	}
 	return all
 }
 
-// wrong returns those that are more than notes.
-func wrong(all []found) []found {
-	return slices.DeleteFunc(slices.Clone(all), func(f found) bool { return f.Note })
+// atLeast returns those that matter so much, or more.
+func atLeast(least weight, all []found) []found {
+	return slices.DeleteFunc(slices.Clone(all), func(f found) bool {
+		return f.Weight != broken && f.Weight != least
+	})
 }

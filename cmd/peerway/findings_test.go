@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"peerway/tunnel/network"
@@ -40,9 +41,12 @@ func TestFindings(t *testing.T) {
 			f.Running.Signal.Connected = false
 			f.Pong, f.PongErr = nil, offline
 		},
-		"server-by-proxy":       func(f *facts) { f.Proxy = "http://proxy:3128" },
-		"udp-blocked":           func(f *facts) { f.NAT = network.NAT{} },
-		"nat-symmetric":         func(f *facts) { f.NAT.Mapping = network.Dependent },
+		"server-by-proxy": func(f *facts) { f.Proxy = "http://proxy:3128" },
+		"udp-blocked":     func(f *facts) { f.NAT = network.NAT{} },
+		"nat-symmetric": func(f *facts) {
+			f.NAT.Mapping = network.Dependent
+			f.Pong.Path = "relay-udp"
+		},
 		"nat-symmetric-regular": func(f *facts) { f.NAT.Mapping, f.NAT.Delta = network.Dependent, 2 },
 		"double-nat": func(f *facts) {
 			f.Router = portmap.Report{Protocols: []portmap.Protocol{portmap.UPnP}, External: netip.MustParseAddr("192.168.0.2")}
@@ -55,8 +59,23 @@ func TestFindings(t *testing.T) {
 		"peer-refuses":    func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "not-allowed", Reason: "no"} },
 		"no-answer":       func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "no-path", Reason: "silence", Fix: "wait"} },
 		"relayed":         func(f *facts) { f.Pong.Path, f.Pong.Why = "relay-udp", "the NAT is hard" },
-		"service-unknown": func(f *facts) { f.ServiceErr = &askError{Code: "unknown-name", Reason: "no such service"} },
-		"service-down":    func(f *facts) { f.ServiceErr = &askError{Code: "upstream", Reason: "refused", Fix: "start it"} },
+		"no-udp":          func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-ws", []string{limitNoUDP, limitMetered, limitShut} },
+		"peer-no-udp":     func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-ws", []string{limitNoUDP, limitHard} },
+		"no-stun":         func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitUnasked} },
+		"peer-no-stun":    func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitUnasked} },
+		"metered":         func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard, limitMetered} },
+		"peer-metered":    func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitMetered} },
+		"no-port-mapping": func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitShut} },
+		"peer-no-port-mapping": func(f *facts) {
+			f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitShut}
+		},
+		"nats-symmetric": func(f *facts) {
+			f.Pong.Path, f.Pong.Limits, f.Pong.PeerLimits = "relay-udp", []string{limitHard, limitMetered}, []string{limitHard}
+		},
+		"nat-passing":      func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard} },
+		"peer-nat-passing": func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitHard} },
+		"service-unknown":  func(f *facts) { f.ServiceErr = &askError{Code: "unknown-name", Reason: "no such service"} },
+		"service-down":     func(f *facts) { f.ServiceErr = &askError{Code: "upstream", Reason: "refused", Fix: "start it"} },
 	}
 	if all := diagnose(well(), steps()); len(all) != 0 {
 		t.Errorf("all is well, but found is %+v", all)
@@ -69,8 +88,8 @@ func TestFindings(t *testing.T) {
 		}
 		f := well()
 		spoil(f)
-		all := diagnose(f, steps())
-		if len(all) != 1 || all[0].Code != d.code || all[0].Text == "" || all[0].Fix == "" != d.note && d.code != "nat-unknown" && d.code != "double-nat" {
+		all := slices.DeleteFunc(diagnose(f, steps()), func(other found) bool { return other.Code == "relayed" && d.code != "relayed" })
+		if len(all) != 1 || all[0].Code != d.code || all[0].Text == "" || all[0].Fix == "" && d.weight != remark {
 			t.Errorf("%s: found is %+v", d.code, all)
 		}
 		if !slices.Contains(steps(), d.step) {
@@ -82,9 +101,39 @@ func TestFindings(t *testing.T) {
 			}
 		}
 		for _, s := range newDiagnosis(f).Steps {
-			if want := s.Name == d.step && !d.note; (s.State == "wrong") != want {
+			want := map[weight]string{broken: "wrong", limit: "limited"}[d.weight]
+			if s.Name == d.step && want != "" && s.State != want || s.Name != d.step && s.State == "wrong" {
 				t.Errorf("%s: step %q is %s", d.code, s.Name, s.State)
 			}
+		}
+	}
+}
+
+// TestDirectIsNotLimited: what could stand in the way does not, where the tunnel goes direct.
+func TestDirectIsNotLimited(t *testing.T) {
+	f := well()
+	f.NAT.Mapping = network.Dependent
+	f.Pong.Limits, f.Pong.PeerLimits = []string{limitHard, limitMetered}, []string{limitHard, limitShut, limitNoUDP}
+	if all := diagnose(f, steps()); len(all) != 0 {
+		t.Errorf("the tunnel is direct, but found is %+v", all)
+	}
+}
+
+// TestOpenOne names the side that can do something about two symmetric NATs.
+func TestOpenOne(t *testing.T) {
+	for _, test := range []struct {
+		here, there []string
+		want        string
+	}{
+		{nil, nil, "switch PCP"},
+		{[]string{limitShut}, nil, "start peerway here without"},
+		{nil, []string{limitShut}, "start peerway at home without"},
+		{[]string{limitShut}, []string{limitShut}, "start peerway here or at home without"},
+	} {
+		f := well()
+		f.Pong.Path, f.Pong.Limits, f.Pong.PeerLimits = "relay-udp", test.here, test.there
+		if got := openOne(f); !strings.HasPrefix(got, test.want) {
+			t.Errorf("with %v and %v: %q, want %q…", test.here, test.there, got, test.want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -42,10 +43,17 @@ the way of direct paths; it is 6 if the signal server cannot be reached.`,
 			return p.tellNetwork(f, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&server, "signal", "", "HOST:PORT of a signal server, instead of the one that is known here")
+	askFlag(cmd, &server)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
 	p.stateFlag(cmd)
 	return cmd
+}
+
+// askFlag adds --signal to a command that asks a signal server.
+func askFlag(cmd *cobra.Command, server *string) {
+	cmd.Flags().StringVar(server, "signal", os.Getenv("PEERWAY_SIGNAL"),
+		"HOST:PORT or URL of the signal server to ask (default $PEERWAY_SIGNAL, or the one that is known here)")
+	cmd.Flags().Lookup("signal").DefValue = "" // said above, and secret
 }
 
 // A networkReport is what netcheck says.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -228,8 +229,9 @@ func (n *node) report() report {
 			peer = t.Peer.Short()
 		}
 		u := tunnelReport{
-			Peer: peer, Path: t.Path, RTT: milliseconds(t.RTT), Streams: t.Streams,
+			Peer: peer, Path: pathName(t.Path), RTT: milliseconds(t.RTT), Streams: t.Streams,
 			BytesIn: t.BytesIn, BytesOut: t.BytesOut, Idle: int64(t.Idle / time.Second), Up: int64(t.Up / time.Second),
+			Why: t.Why, Limits: limitNames(t.Limits), PeerLimits: limitNames(t.PeerLimits),
 		}
 		if t.Remote.IsValid() {
 			u.Remote = t.Remote.String()
@@ -241,6 +243,9 @@ func (n *node) report() report {
 	}
 	return r
 }
+
+// pathName returns what a path is called here.
+func pathName(name string) string { return cmp.Or(name, "none") }
 
 func reportPath(p tunnel.PathInfo) pathReport {
 	r := pathReport{
@@ -268,7 +273,10 @@ func (n *node) ping(ctx context.Context, peer string) (pong, error) {
 	if err != nil {
 		return pong{}, explainDial(target, err)
 	}
-	answer := pong{Peer: peer, Path: p.Path, RTT: milliseconds(p.RTT), Why: p.Why, PeerWhy: printable(p.PeerWhy)}
+	answer := pong{
+		Peer: peer, Path: pathName(p.Path), RTT: milliseconds(p.RTT), Why: p.Why, PeerWhy: printable(p.PeerWhy),
+		Limits: limitNames(p.Limits), PeerLimits: limitNames(p.PeerLimits),
+	}
 	if p.Remote.IsValid() {
 		answer.Remote = p.Remote.String()
 	}

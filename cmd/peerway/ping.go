@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,10 +23,10 @@ func (p *program) ping() *cobra.Command {
 		Use:   "ping PEER",
 		Short: "Ask a peer whether it is there, and on which path",
 		Long: `Ping asks a peer through the running peerway, once a second, and tells the path of every answer. It ends when
-the tunnel goes direct, or after ten answers; then it says why there is no direct path, as far as both sides know.
-With --count it asks so often.
+the tunnel goes direct, or after ten answers. What stands in the way of a direct path on either side is said as soon
+as it is known, and in the end what came of the attempts. With --count it asks so often.
 
-With --json it prints one object for each answer. Fields are only ever added.`,
+With --json it prints one object for each answer, or one with "error" where there is none. Fields are only ever added.`,
 		Args: exactly(1, "PEER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if count < 0 {
@@ -49,7 +51,7 @@ func (p *program) runPing(ctx context.Context, peer string, count int, asJSON bo
 	if count == 0 {
 		times = pingsMost
 	}
-	var last pong
+	r := pinging{program: p, peer: peer, asJSON: asJSON}
 	for i := range times {
 		if i > 0 {
 			if pause(ctx, pingEvery); ctx.Err() != nil {
@@ -58,23 +60,68 @@ func (p *program) runPing(ctx context.Context, peer string, count int, asJSON bo
 		}
 		answer, err := p.askPing(ctx, peer)
 		if err != nil {
-			return err
+			return r.failed(ctx, err)
 		}
-		before := last.Path
-		last = answer
-		if asJSON {
-			if err := json.NewEncoder(p.stdout).Encode(answer); err != nil {
-				return err
-			}
-		} else if err := answer.write(p, before); err != nil {
+		if err := r.heard(answer); err != nil {
 			return err
 		}
 		if count == 0 && answer.Path == "direct" {
 			return nil
 		}
 	}
-	if last.Path != "direct" && !asJSON {
-		fmt.Fprintf(p.stdout, "no direct path: %s\n", last.because(peer))
+	if r.last.Path != "direct" && !asJSON {
+		fmt.Fprintf(p.stdout, "no direct path: %s\n", r.last.because(peer))
+	}
+	return nil
+}
+
+// A pinging is a run of ping, and what it has told so far.
+type pinging struct {
+	*program
+	peer   string
+	asJSON bool
+	last   pong
+	told   []string // codes of findings
+}
+
+// A pinged is what ping --json prints of each answer, or of there being none.
+type pinged struct {
+	*pong
+	Findings []found   `json:"findings,omitempty"` // why the tunnel does not go direct
+	Error    *askError `json:"error,omitempty"`
+}
+
+// failed tells programs of err, and returns it.
+func (r *pinging) failed(ctx context.Context, err error) error {
+	if !r.asJSON || ctx.Err() != nil {
+		return err
+	}
+	answer := struct {
+		Peer string `json:"peer"`
+		pinged
+	}{r.peer, pinged{Error: asAskError(err)}}
+	return errors.Join(err, json.NewEncoder(r.stdout).Encode(answer))
+}
+
+// heard tells of an answer.
+func (r *pinging) heard(answer pong) error {
+	before := r.last.Path
+	r.last = answer
+	reasons := diagnose(&facts{Peer: r.peer, Pong: &answer}, []string{stepDirect})
+	if r.asJSON {
+		return json.NewEncoder(r.stdout).Encode(pinged{pong: &answer, Findings: reasons})
+	}
+	if err := answer.write(r.program, before); err != nil {
+		return err
+	}
+	for _, f := range reasons {
+		if f.Code == "relayed" || slices.Contains(r.told, f.Code) { // the one is said in the end
+			continue
+		}
+		r.told = append(r.told, f.Code)
+		if err := f.write(r.stdout); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -86,11 +133,14 @@ func (p *program) askPing(ctx context.Context, peer string) (answer pong, err er
 
 // write tells a person of an answer that came after one on the path before, if any.
 func (a pong) write(p *program, before string) error {
-	over := a.Path
+	over := " over " + a.Path
 	if a.Remote != "" {
 		over += " (" + a.Remote + ")"
 	}
-	_, err := fmt.Fprintf(p.stdout, "pong from %s over %s in %.1f ms\n", a.Peer, over, a.RTT)
+	if a.Path == "none" {
+		over = ", before a path was settled,"
+	}
+	_, err := fmt.Fprintf(p.stdout, "pong from %s%s in %.1f ms\n", a.Peer, over, a.RTT)
 	if err == nil && a.Path == "direct" && before != "" && before != "direct" {
 		_, err = fmt.Fprintln(p.stdout, "the tunnel goes direct now")
 	}

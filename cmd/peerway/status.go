@@ -80,7 +80,7 @@ type peerReport struct {
 
 type tunnelReport struct {
 	Peer     string  `json:"peer"`
-	Path     string  `json:"path"` // "direct", "relay-udp" or "relay-ws"
+	Path     string  `json:"path"` // "direct", "relay-udp", "relay-ws", or "none" as yet
 	Remote   string  `json:"remote"`
 	RTT      float64 `json:"rtt_ms"`
 	Streams  int     `json:"streams"`
@@ -90,6 +90,10 @@ type tunnelReport struct {
 	Up       int64   `json:"up_s"`
 
 	Paths []pathReport `json:"paths,omitempty"` // that there are; the best kind first
+
+	Why        string   `json:"why,omitempty"`         // as in a pong
+	Limits     []string `json:"limits,omitempty"`      // the same
+	PeerLimits []string `json:"peer_limits,omitempty"` // the same
 }
 
 // A pathReport is how good a path is, as of the last second in which there was a stream.
@@ -141,7 +145,24 @@ func (r report) write(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f ms\t%s\t%d\t%s\t%s\t%v\n", u.Peer, u.Path, cmp.Or(u.Remote, "-"), u.RTT, u.loss(), u.Streams,
 			byteCount(u.BytesIn), byteCount(u.BytesOut), time.Duration(u.Up)*time.Second)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, u := range r.Tunnels {
+		for _, f := range u.reasons() {
+			if err := f.write(w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reasons says why a tunnel does not go direct.
+func (u tunnelReport) reasons() []found {
+	return diagnose(&facts{Peer: u.Peer, Pong: &pong{
+		Peer: u.Peer, Path: u.Path, Why: u.Why, Limits: u.Limits, PeerLimits: u.PeerLimits,
+	}}, []string{stepDirect})
 }
 
 // loss returns that of the path in use.

@@ -204,3 +204,21 @@ func TestControlTakesOnlyASocketsPlace(t *testing.T) {
 		t.Errorf("the file became %q, %v", content, err)
 	}
 }
+
+// TestStatusSaysWhy: of a tunnel that is relayed, what stands in the way on both sides.
+func TestStatusSaysWhy(t *testing.T) {
+	r := exampleReport()
+	u := &r.Tunnels[0]
+	u.Path, u.Limits, u.PeerLimits = "relay-udp", []string{limitHard}, []string{limitHard, limitShut}
+	var text bytes.Buffer
+	if err := r.write(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"relayed: home is reached over relay-udp", "nats-symmetric: the NATs of both sides", "what to do: start peerway at home without",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is not in\n%s", want, text.String())
+		}
+	}
+}
