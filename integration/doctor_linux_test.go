@@ -94,6 +94,7 @@ func TestNetcheckStacks(t *testing.T) {
 			var got struct {
 				UDP                      bool
 				Mapped, Mapped6, Mapping string
+				Verdict                  string
 			}
 			if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
 				t.Fatalf("exit code %d, %v: %s", code, err, out)
@@ -103,6 +104,15 @@ func TestNetcheckStacks(t *testing.T) {
 				strings.HasPrefix(got.Mapped, site.Public().String()+":") != test.has4 ||
 				strings.HasPrefix(got.Mapped6, inside6) != test.has6 {
 				t.Errorf("%s, want %+v", out, test)
+			}
+			if only := test.has6 && !test.has4; strings.HasPrefix(got.Verdict, "IPv6 only: direct") != only {
+				t.Errorf("the verdict is %q", got.Verdict)
+			}
+			if test.stack == natlab.IPv6 {
+				out, code := nobody.asks(site.LAN, "netcheck", "--signal", lab.Signal.Addr().String())
+				if code != 6 || !strings.Contains(out, "\nserver-other-version: this machine has IPv6 only") || !strings.Contains(out, "not known: nobody could be asked") {
+					t.Errorf("of a server with IPv4 only, netcheck says with %d\n%s", code, out)
+				}
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func (p *program) runDoctor(ctx context.Context, f *facts, server string, asJSON
 		return err
 	}
 	var err error
-	if f.Server, err = p.serverOf(server, f.Running); err != nil {
+	if f.URL, err = p.serverOf(server, f.Running); err != nil {
 		return err
 	}
 	f.lookAtNetwork(ctx)

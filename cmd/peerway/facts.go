@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +16,7 @@ import (
 
 	"peerway/cmd/peerway/state"
 	"peerway/signal"
+	"peerway/signal/client"
 	"peerway/tunnel/network"
 	"peerway/tunnel/portmap"
 )
@@ -21,14 +24,16 @@ import (
 // Facts are what doctor and netcheck have found out. Fields that were not looked at
 // have their zero value.
 type facts struct {
-	Server    string         // HOST:PORT of the signal server; empty: nobody knows one
-	Proxy     string         // by which it is reached; empty: none
-	Addresses []netip.Addr   // of this host
-	TCP       error          // why the server cannot be connected to; nil: it can
-	NAT       network.NAT    // of IPv4, if UDP passes there; else of IPv6
-	Mapped6   netip.AddrPort // this host's IPv6 address as the server sees it
-	Probed    bool           // the NAT was asked about
-	Router    portmap.Report // what it does for the asking
+	URL       signal.URL       // of the signal server, perhaps without its key
+	Server    string           // HOST:PORT of it; empty: nobody knows one
+	Proxy     string           // by which it is reached; empty: none
+	Addresses []netip.Addr     // of this host
+	Hello     error            // why it is not reached, as of [client.Probe]; nil: it is
+	Servers   []netip.AddrPort // that its name stands for
+	NAT       network.NAT      // of IPv4, if UDP passes there; else of IPv6
+	Mapped6   netip.AddrPort   // this host's IPv6 address as the server sees it
+	Probed    bool             // the NAT was asked about
+	Router    portmap.Report   // what it does for the asking
 
 	Running *report // of the process that uses the state folder; nil: there is none
 
@@ -48,36 +53,53 @@ func (f *facts) opens() bool {
 func (f *facts) direct() bool  { return f.Pong != nil && f.Pong.Path == "direct" }
 func (f *facts) relayed() bool { return f.Pong != nil && strings.HasPrefix(f.Pong.Path, "relay") }
 
-// serverOf returns where the signal server is: as given, of the process that runs, or as
-// the state folder remembers.
-func (p *program) serverOf(given string, running *report) (string, error) {
+// noName reports whether the server's name cannot be looked up.
+func (f *facts) noName() bool {
+	_, unknown := errors.AsType[*net.DNSError](f.Hello)
+	return unknown && f.Proxy == ""
+}
+
+// otherVersion reports whether the server has no address that this host can have to do with.
+func (f *facts) otherVersion() bool {
+	is6 := func(a netip.AddrPort) bool { return a.Addr().Is6() }
+	return f.Hello != nil && f.Proxy == "" && f.onlyIPv6() && len(f.Servers) > 0 && !slices.ContainsFunc(f.Servers, is6)
+}
+
+// onlyIPv6 reports whether this host has addresses of IPv6 and none of IPv4.
+func (f *facts) onlyIPv6() bool {
+	is4 := func(a netip.Addr) bool { return a.Is4() && !a.IsLoopback() && !a.IsLinkLocalUnicast() }
+	return slices.ContainsFunc(f.Addresses, isGlobal6) && !slices.ContainsFunc(f.Addresses, is4)
+}
+
+// serverOf returns the signal server: as given, of the process that runs, or as the state
+// folder remembers.
+func (p *program) serverOf(given string, running *report) (signal.URL, error) {
 	switch {
 	case strings.Contains(given, "://"):
-		u, err := signal.ParseURL(given) // whose error shows no secret
-		return u.Addr, err
+		return signal.ParseURL(given) // whose error shows no secret
 	case given != "":
 		if _, _, err := net.SplitHostPort(given); err != nil {
 			given = net.JoinHostPort(given, "7443")
 		}
-		return given, nil
+		return signal.URL{Addr: given}, nil
+	case running != nil && running.Signal.URL == "":
+		return signal.URL{}, nil
 	case running != nil:
-		u, err := url.Parse(running.Signal.URL)
-		if err != nil {
-			return "", err
-		}
-		return u.Host, nil
+		redacted := strings.TrimSuffix(strings.TrimSuffix(running.Signal.URL, "…"), ".")
+		return signal.ParseURL(redacted)
 	}
 	dir, err := state.Open(p.statePath())
 	if err != nil {
-		return "", err
+		return signal.URL{}, err
 	}
 	defer dir.Close()
 	self, err := dir.Self()
-	return self.Signal.Addr, err
+	return self.Signal, err
 }
 
-// lookAtNetwork fills in what concerns the network of this host.
+// lookAtNetwork fills in what concerns the network of this host, and the signal server.
 func (f *facts) lookAtNetwork(ctx context.Context) {
+	f.Server = f.URL.Addr
 	f.Addresses, _ = network.Addresses() // none says the same
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -89,19 +111,30 @@ func (f *facts) lookAtNetwork(ctx context.Context) {
 		f.Proxy = through.Redacted()
 	}
 	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
 	defer cancel()
-	var servers []netip.AddrPort
-	if f.Proxy == "" {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", f.Server)
-		if f.TCP = err; err != nil {
-			return
+	asking.Go(func() { f.Servers, _ = resolve(ctx, f.Server) }) // behind a proxy, names may mean nothing
+	var server, other netip.AddrPort
+	if server, other, f.Hello = client.Probe(ctx, client.Config{URL: f.URL, Proxy: http.ProxyFromEnvironment}); f.Hello != nil {
+		if errors.Is(f.Hello, context.DeadlineExceeded) {
+			f.Hello = lateError{f.Hello, patience}
 		}
-		servers, _ = resolve(ctx, conn.RemoteAddr().String()) // an address is its own
-		conn.Close()
+		return
 	}
-	named, _ := resolve(ctx, f.Server) // behind a proxy, names may mean nothing
-	f.probe(ctx, append(servers, named...))
+	f.probe(ctx, slices.DeleteFunc([]netip.AddrPort{server, other}, func(a netip.AddrPort) bool { return !a.IsValid() }))
+}
+
+// A lateError is that of a deadline, in words.
+type lateError struct {
+	error
+	after time.Duration
+}
+
+func (e lateError) Unwrap() error { return e.error }
+
+// Error implements error.
+func (e lateError) Error() string {
+	return strings.ReplaceAll(e.error.Error(), context.DeadlineExceeded.Error(), fmt.Sprintf("no answer within %v", e.after))
 }
 
 // probe fills in what the first server of each version of IP sees of this host.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
+	"peerway/signal/client"
 	"peerway/tunnel/network"
 )
 
@@ -50,6 +53,11 @@ func steps() []string {
 // say is a text without facts.
 func say(text string) func(*facts) string { return func(*facts) string { return text } }
 
+// noServer are the codes that explain what needs the signal server.
+func noServer() []string {
+	return []string{"no-network", "no-server", "server-unreachable", "server-unknown", "server-other-version", "server-not-signal", "server-other-key"}
+}
+
 // findings is the table of all that can be found, in the order of the way.
 func findings() []finding {
 	return slices.Concat(findingsOfNetwork(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel(), findingsOfService())
@@ -71,9 +79,36 @@ func findingsOfNetwork() []finding {
 			fix:   say("pair first, or say which one to ask with --signal HOST:PORT"),
 		}, {
 			code: "server-unreachable", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
-			found: func(f *facts) bool { return f.TCP != nil },
-			text:  func(f *facts) string { return fmt.Sprintf("no TCP connection to %s: %v", f.Server, f.TCP) },
-			fix:   say("check that it runs, its address, and the firewalls between; HTTPS_PROXY is honoured"),
+			found: func(f *facts) bool {
+				return errors.Is(f.Hello, client.ErrUnreachable) && !f.noName() && !f.otherVersion()
+			},
+			text: func(f *facts) string { return f.Hello.Error() },
+			fix:  say("check that it runs, its address, and the firewalls between; HTTPS_PROXY is honoured"),
+		}, {
+			code: "server-unknown", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
+			found: (*facts).noName,
+			text: func(f *facts) string {
+				e, _ := errors.AsType[*net.DNSError](f.Hello)
+				return fmt.Sprintf("the name of the signal server, %s, cannot be looked up: %s", e.Name, e.Err)
+			},
+			fix: say("check the name for a mistake, and that this machine has a DNS server (on Linux, in /etc/resolv.conf)"),
+		}, {
+			code: "server-other-version", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
+			found: (*facts).otherVersion,
+			text: func(f *facts) string {
+				return fmt.Sprintf("this machine has IPv6 only, and the signal server %s has IPv4 only", f.Server)
+			},
+			fix: say("have the signal server listen on IPv6 too, with a name that has addresses of both; or use a network with NAT64"),
+		}, {
+			code: "server-not-signal", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
+			found: func(f *facts) bool { return errors.Is(f.Hello, client.ErrNotSignal) },
+			text:  func(f *facts) string { return fmt.Sprintf("%s: %v", f.Server, f.Hello) },
+			fix:   say("check address and port: peerway signal prints them; a proxy or firewall in between may answer in its place"),
+		}, {
+			code: "server-other-key", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
+			found: func(f *facts) bool { _, refused := errors.AsType[*client.RefusedError](f.Hello); return refused },
+			text:  func(f *facts) string { return f.Hello.Error() },
+			fix:   say("if it was set up anew, use the URL that it prints now, or a new code; else somebody is in its place"),
 		}, {
 			code: "server-by-proxy", step: stepServer, weight: remark, after: []string{"no-server"},
 			found: func(f *facts) bool { return f.Proxy != "" },
@@ -86,10 +121,15 @@ func findingsOfNetwork() []finding {
 func findingsOfNAT() []finding {
 	return []finding{
 		{
-			code: "udp-blocked", step: stepUDP, weight: limit, after: []string{"no-network", "no-server", "server-unreachable"},
+			code: "udp-blocked", step: stepUDP, weight: limit, after: noServer(),
 			found: func(f *facts) bool { return f.Probed && !f.NAT.Mapped.IsValid() },
 			text:  say("no UDP packet comes back from the signal server: what leaves the local network goes over its websocket, and is slower"),
 			fix:   say("let UDP out in the firewall of this network, at least to the port of the signal server; and in at the server's"),
+		}, {
+			code: "udp-unasked", step: stepUDP, weight: limit, after: append(noServer(), "udp-blocked"),
+			found: func(f *facts) bool { return f.Server != "" && f.Hello == nil && !f.Probed },
+			text:  say("whether UDP passes cannot be told: there is no way to ask the signal server but the proxy, which carries none"),
+			fix:   say("let the name of the signal server be looked up here, and UDP out, at least to its port"),
 		}, {
 			code: "nat-symmetric", step: stepNAT, weight: limit, after: []string{"udp-blocked"},
 			found: func(f *facts) bool {
@@ -128,7 +168,7 @@ func findingsOfPeer() []finding {
 			text:  say("none does"),
 			fix:   say("start peerway connect, expose or up, or name its folder with --state"),
 		}, {
-			code: "not-logged-in", step: stepLogin, weight: broken, after: []string{"not-running", "server-unreachable", "no-network"},
+			code: "not-logged-in", step: stepLogin, weight: broken, after: append(noServer(), "not-running"),
 			found: func(f *facts) bool { return f.Running != nil && !f.Running.Signal.Connected },
 			text:  say("it is not, though the server can be reached: it keeps trying"),
 			fix:   say("its log says why; the server may have been set up anew, then use the URL that it prints now, or a new code"),
@@ -138,7 +178,7 @@ func findingsOfPeer() []finding {
 			text:  func(f *facts) string { return fmt.Sprintf("no peer is called %q here", f.Peer) },
 			fix:   say("peerway ls shows those that are known; pair with it by a code of peerway expose"),
 		}, {
-			code: "peer-offline", step: stepPeer, weight: broken, after: []string{"not-running", "not-logged-in", "server-unreachable"},
+			code: "peer-offline", step: stepPeer, weight: broken, after: append(noServer(), "not-running", "not-logged-in"),
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "peer-offline" },
 			text:  func(f *facts) string { return f.Peer + " is not connected to the signal server" },
 			fix:   say("start peerway there and check its network"),

@@ -2,12 +2,14 @@ package main
 
 import (
 	"cmp"
-	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
+	"peerway/signal/client"
 	"peerway/tunnel/network"
 	"peerway/tunnel/portmap"
 )
@@ -26,21 +28,34 @@ func well() *facts {
 // Each code has a case in which it alone is found.
 func TestFindings(t *testing.T) {
 	offline := &askError{Code: "peer-offline", Reason: "offline"}
+	refused := fmt.Errorf("%w: refused", client.ErrUnreachable)
 	cases := map[string]func(*facts){
 		"no-network": func(f *facts) {
 			f.Addresses = nil
-			f.TCP = errors.New("no route")
+			f.Hello = refused
 			f.Probed = false
 			f.Running.Signal.Connected = false
 		},
 		"no-server": func(f *facts) { f.Server = ""; f.Probed = false; f.NAT = network.NAT{} },
 		"server-unreachable": func(f *facts) {
-			f.TCP = errors.New("refused")
+			f.Hello = refused
 			f.Probed = false
 			f.NAT = network.NAT{}
 			f.Running.Signal.Connected = false
 			f.Pong, f.PongErr = nil, offline
 		},
+		"server-unknown": func(f *facts) {
+			f.Hello, f.Probed = fmt.Errorf("%w: %w", client.ErrUnreachable, &net.DNSError{Name: "nobody.invalid", Err: "no such host"}), false
+		},
+		"server-other-version": func(f *facts) {
+			f.Addresses = []netip.Addr{netip.MustParseAddr("2001:db8::2")}
+			f.Hello, f.Probed, f.Servers = refused, false, []netip.AddrPort{netip.MustParseAddrPort("203.0.113.10:7443")}
+		},
+		"server-not-signal": func(f *facts) { f.Hello, f.Probed = client.ErrNotSignal, false },
+		"server-other-key": func(f *facts) {
+			f.Hello, f.Probed = &client.RefusedError{Code: client.WrongPin, Text: "another key"}, false
+		},
+		"udp-unasked":     func(f *facts) { f.NAT, f.Probed = network.NAT{}, false },
 		"server-by-proxy": func(f *facts) { f.Proxy = "http://proxy:3128" },
 		"udp-blocked":     func(f *facts) { f.NAT = network.NAT{} },
 		"nat-symmetric": func(f *facts) {
@@ -141,7 +156,7 @@ func TestOpenOne(t *testing.T) {
 // TestStepsWithoutServer reaches a peer in the local network.
 func TestStepsWithoutServer(t *testing.T) {
 	f := well()
-	f.TCP, f.Probed, f.NAT, f.Running.Signal.Connected = errors.New("refused"), false, network.NAT{}, false
+	f.Hello, f.Probed, f.NAT, f.Running.Signal.Connected = client.ErrUnreachable, false, network.NAT{}, false
 	want := map[string]string{stepServer: "wrong", stepUDP: "unknown", stepNAT: "unknown", stepLogin: "unknown"}
 	for _, s := range newDiagnosis(f).Steps {
 		if state := cmp.Or(want[s.Name], "ok"); s.State != state {
@@ -167,8 +182,15 @@ func TestVerdict(t *testing.T) {
 		"hard":  func(f *facts) { f.NAT.Mapping = network.Dependent },
 		"UDP p": func(f *facts) { f.NAT.Mapping = network.Unknown },
 		"no U":  func(f *facts) { f.NAT = network.NAT{} },
-		"the s": func(f *facts) { f.TCP = errors.New("refused") },
-		"no si": func(f *facts) { f.Server = "" },
+		"the s": func(f *facts) { f.Hello = client.ErrUnreachable },
+		"there": func(f *facts) { f.Hello = client.ErrNotSignal },
+		"unkno": func(f *facts) { f.NAT, f.Probed = network.NAT{}, false },
+		"IPv6 ": func(f *facts) {
+			f.Addresses = []netip.Addr{netip.MustParseAddr("2001:db8::2")}
+			f.NAT = network.NAT{Mapped: netip.MustParseAddrPort("[2001:db8::2]:5000"), Mapping: network.None, Filtering: network.Dependent}
+		},
+		"UDP passes with IPv6": func(f *facts) { f.NAT.Mapped = netip.MustParseAddrPort("[2001:db8::2]:5000") },
+		"no si":                func(f *facts) { f.Server = "" },
 	} {
 		f := well()
 		change(f)

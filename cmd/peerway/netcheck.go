@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"peerway/signal/client"
 	"peerway/tunnel/network"
 )
 
@@ -36,7 +38,7 @@ the way of direct paths; it is 6 if the signal server cannot be reached.`,
 				f.Running = &running
 			}
 			var err error
-			if f.Server, err = p.serverOf(server, f.Running); err != nil {
+			if f.URL, err = p.serverOf(server, f.Running); err != nil {
 				return err
 			}
 			f.lookAtNetwork(cmd.Context())
@@ -63,6 +65,7 @@ type networkReport struct {
 	Server    string   `json:"server"`
 	Proxy     string   `json:"proxy,omitempty"`
 	UDP       bool     `json:"udp"`
+	Asked     bool     `json:"udp_asked"`         // false: whether UDP passes is not known
 	RTT       float64  `json:"rtt_ms,omitempty"`  // to the signal server, over UDP
 	Mapped    string   `json:"mapped,omitempty"`  // of IPv4 if UDP passes there, else of IPv6
 	Mapped6   string   `json:"mapped6,omitempty"` // of IPv6, if UDP passes there
@@ -83,7 +86,7 @@ func aboutNetwork() []string { return []string{stepNetwork, stepServer, stepUDP,
 
 func (p *program) tellNetwork(f *facts, asJSON bool) error {
 	r := networkReport{
-		Schema: 1, Verdict: verdict(f), Server: f.Server, Proxy: f.Proxy, UDP: f.NAT.Mapped.IsValid(), RTT: milliseconds(f.NAT.RTT),
+		Schema: 1, Verdict: verdict(f), Server: f.Server, Proxy: f.Proxy, UDP: f.NAT.Mapped.IsValid(), Asked: f.Probed, RTT: milliseconds(f.NAT.RTT),
 		Mapping: string(f.NAT.Mapping), Filtering: string(f.NAT.Filtering), Delta: f.NAT.Delta, Hairpin: f.NAT.Hairpin,
 		Addresses: []string{}, Opens: []string{}, Findings: diagnose(f, aboutNetwork()),
 	}
@@ -114,7 +117,7 @@ func (p *program) tellNetwork(f *facts, asJSON bool) error {
 	} else {
 		err = r.write(p.stdout)
 	}
-	if err == nil && (f.Server == "" || f.TCP != nil) {
+	if err == nil && (f.Server == "" || f.Hello != nil) {
 		return fail(exitNoPath, "%s", r.Verdict)
 	}
 	return err
@@ -125,10 +128,18 @@ func verdict(f *facts) string {
 	switch n := f.NAT; {
 	case f.Server == "":
 		return "no signal server is known, so there is nobody to ask"
-	case f.TCP != nil:
+	case errors.Is(f.Hello, client.ErrNotSignal):
+		return "there is no Peerway signal server at " + f.Server + ": no tunnel can be made but in the local network"
+	case f.Hello != nil:
 		return "the signal server cannot be reached: no tunnel can be made but in the local network; those that are up go on"
+	case !f.Probed:
+		return "unknown: nobody could be asked what UDP does here; everything goes over the websocket of the signal server where it does not pass"
 	case !n.Mapped.IsValid():
 		return "no UDP: everything goes over the websocket of the signal server"
+	case f.onlyIPv6():
+		return "IPv6 only: direct with nearly all peers that have IPv6 too, over the relay with those that have IPv4 only"
+	case n.Mapped.Addr().Is6():
+		return "UDP passes with IPv6, and with IPv4 it does not, or the signal server has none: direct with peers that have IPv6 too"
 	case n.Mapping == network.None && n.Filtering == network.None:
 		return "open: every peer that sends UDP can be reached directly"
 	case n.Filtering == network.Endpoint:
@@ -149,10 +160,13 @@ func (r networkReport) write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, text string) { fmt.Fprintf(t, "%s\t%s\n", name, cmp.Or(text, "-")) }
 	line("signal server", r.Server)
-	if r.UDP {
+	switch {
+	case r.UDP:
 		line("UDP", fmt.Sprintf("passes, %.1f ms", r.RTT))
-	} else {
+	case r.Asked:
 		line("UDP", "does not pass")
+	default:
+		line("UDP", "not known: nobody could be asked")
 	}
 	line("public address", strings.Join(slices.Compact([]string{r.Mapped, cmp.Or(r.Mapped6, r.Mapped)}), ", "))
 	line("NAT", r.nat())

@@ -154,7 +154,7 @@ func (n *node) offerCodes(ctx context.Context) error {
 		if err == nil || errors.Is(err, client.ErrCodeExpired) {
 			continue
 		}
-		n.log.Warn("no peer can pair now", "err", err, "dur", codePause)
+		n.log.Warn("no peer can pair now", "err", err, "retry_in", codePause)
 		pause(ctx, codePause)
 	}
 }

@@ -98,8 +98,9 @@ type Client struct {
 	log   *slog.Logger
 	codec wire.Codec
 
-	link  atomic.Pointer[wire.Link] // nil while there is no connection
-	hurry chan struct{}             // holds a token when the network has changed
+	link   atomic.Pointer[wire.Link] // nil while there is no connection
+	hurry  chan struct{}             // holds a token when the network has changed
+	outage outage                    // of Run's goroutine
 
 	mu        sync.Mutex
 	name      string // as the server told it
@@ -151,7 +152,8 @@ func (c *Client) Run(ctx context.Context) error {
 		if welcomed {
 			c.log.Info("signal server is lost", "remote", c.cfg.URL.Addr, "err", err)
 		}
-		if refused, ok := errors.AsType[*RefusedError](err); ok && (refused.Code != WrongPin || !ever) {
+		refused, isRefused := errors.AsType[*RefusedError](err)
+		if isRefused && (refused.Code != WrongPin || !ever) {
 			return refused
 		}
 		if welcomed {
@@ -164,7 +166,12 @@ func (c *Client) Run(ctx context.Context) error {
 		if away, ok := errors.AsType[*goingAwayError](err); ok {
 			wait = rand.N(max(away.retry, backoffMin))
 		}
-		c.log.Warn("no connection to the signal server, trying again soon", "remote", c.cfg.URL.Addr, "err", err, "dur", wait.Round(time.Millisecond))
+		level := slog.LevelDebug
+		if c.outage.failed(time.Now(), isRefused) {
+			level = slog.LevelWarn
+		}
+		c.log.Log(ctx, level, "no connection to the signal server, trying again",
+			"remote", c.cfg.URL.Addr, "err", err, "retry_in", wait.Round(time.Millisecond))
 		hurried, err := c.wait(ctx, wait)
 		if err != nil {
 			return err

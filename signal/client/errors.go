@@ -46,6 +46,10 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
+// ErrNoReply marks that the one who made a pairing code does not answer: it may have died or
+// lost its network less than a minute ago, so that the server does not know yet.
+var ErrNoReply = errors.New("the peer that made the code does not answer")
+
 // ErrCodeExpired is returned by [Mailbox.Wait] when nobody used the code in
 // time.
 var ErrCodeExpired = errors.New("the pairing code has expired")

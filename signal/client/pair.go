@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -301,12 +302,18 @@ type PairConfig struct {
 	// Connection carries the fields DialContext, Proxy and Log of a [Config];
 	// the others are not used.
 	Connection Config
+	// Claimed is called when the server was reached and the answer of the one who made the
+	// code is waited for, perhaps several times; nil is nobody.
+	Claimed func()
+
+	replyIn time.Duration // tests; zero: pairTimeout
 }
 
 // Pair uses a pairing code: it introduces this peer to the one who made the
 // code, and returns who that is. It opens one connection and closes it before it
 // returns. A code that cannot be used is a [*RefusedError]; [signal.ErrOffline]
-// means that its maker is not connected now.
+// means that its maker is not connected now, [ErrNoReply] that it does not answer although
+// the server takes it for connected, and [ErrUnreachable] that the server cannot be reached.
 func Pair(ctx context.Context, cfg PairConfig) (Paired, error) {
 	name := strings.ToLower(cfg.Name)
 	if err := signal.ValidName(name); err != nil {
@@ -334,7 +341,8 @@ func pair(ctx context.Context, cfg PairConfig, name string) (Paired, error) {
 		return Paired{}, err
 	}
 	defer conn.link.Close()
-	ctx, cancel := context.WithTimeout(ctx, pairTimeout)
+	patience := cmp.Or(cfg.replyIn, pairTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%w within %v", ErrNoReply, patience))
 	defer cancel()
 	defer wire.OnDone(ctx, func() { conn.link.Finish(nil, 1000, "", 0) })()
 	conn.link.KeepReading(time.Time{}) // until ctx is done
@@ -352,6 +360,9 @@ func pair(ctx context.Context, cfg PairConfig, name string) (Paired, error) {
 		sendMessage(codec, conn.link, wire.TypeMailboxClaim, 1, claim),
 	); err != nil {
 		return Paired{}, err
+	}
+	if cfg.Claimed != nil {
+		cfg.Claimed()
 	}
 	reply, err := readReply(codec, conn.link)
 	if err != nil {

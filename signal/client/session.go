@@ -256,7 +256,11 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	heartbeat := time.Duration(w.Heartbeat) * time.Second
 	s.beats.Go(func() { s.beat(ctx, heartbeat) })
 	observed, _ := netip.ParseAddrPort(w.Observed)
-	s.log.Info("logged in to the signal server", "remote", s.cfg.URL.Addr, "local", w.Name)
+	if lasted := s.outage.over(time.Now()); lasted > 0 {
+		s.log.Info("logged in to the signal server again", "remote", s.cfg.URL.Addr, "local", w.Name, "dur", lasted.Round(time.Millisecond))
+	} else {
+		s.log.Info("logged in to the signal server", "remote", s.cfg.URL.Addr, "local", w.Name)
+	}
 	s.cfg.Handler.Connected(Info{Name: w.Name, Server: s.server, Other: s.other, Observed: observed})
 	return nil
 }

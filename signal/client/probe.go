@@ -1,0 +1,44 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"peerway/signal"
+	"peerway/signal/internal/wire"
+)
+
+// ErrUnreachable marks that there is no connection to the server, or to the proxy before it.
+var ErrUnreachable = errors.New("cannot be connected to")
+
+// ErrNotSignal marks that what takes the connection does not speak as a signal server does.
+var ErrNotSignal = errors.New("what answers there is no Peerway signal server")
+
+// Probe finds out whether a signal server is at cfg.URL, and where it answers STUN; the zero
+// value if that is not known. It opens a connection, waits for the challenge and closes it,
+// so that only the fields for connecting are used. Where the URL has neither a pin nor is
+// public, any key will do. Errors are [ErrUnreachable], [ErrNotSignal] or, if its key is
+// another one, a [*RefusedError]; or the cause of ctx.
+func Probe(ctx context.Context, cfg Config) (server, other netip.AddrPort, err error) {
+	url := cfg.URL
+	d := dialer{cfg: cfg, addr: url.Addr, public: url.Public, any: !url.Public && url.Pin == (signal.Pin{}),
+		match: func(pin signal.Pin) bool { return pin == url.Pin }}
+	conn, err := d.dial(ctx, wire.NewCodec())
+	if err != nil {
+		_, refused := errors.AsType[*RefusedError](err)
+		if !refused && !errors.Is(err, ErrUnreachable) {
+			err = fmt.Errorf("%w: %w", ErrNotSignal, err)
+		}
+		return server, other, err
+	}
+	conn.link.Close()
+	return conn.server, conn.other, nil
+}
+
+// An unreachableError is an ErrUnreachable that says why.
+type unreachableError struct{ error }
+
+func (e unreachableError) Is(target error) bool { return target == ErrUnreachable }
+func (e unreachableError) Unwrap() error        { return e.error }
