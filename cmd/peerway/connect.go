@@ -103,7 +103,7 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 		if err := at.open(); err != nil {
 			return err // before the code is spent
 		}
-		if err := pair(ctx, dir, code, log); err != nil {
+		if err := p.pair(ctx, dir, code, log); err != nil {
 			return err
 		}
 	}
@@ -126,9 +126,31 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 	return runNode(ctx, n)
 }
 
+// slowAfter is how long a pairing may take before a person is told what is waited for.
+const slowAfter = 2 * time.Second
+
+// A notice tells a person what is waited for, if that takes its time.
+type notice struct {
+	tell  func(format string, args ...any)
+	timer *time.Timer
+}
+
+// await says that from now on what is waited for.
+func (n *notice) await(what string) {
+	n.over()
+	n.timer = time.AfterFunc(slowAfter, func() { n.tell("Waiting for %s …", what) })
+}
+
+// over ends it.
+func (n *notice) over() {
+	if n.timer != nil {
+		n.timer.Stop()
+	}
+}
+
 // pair uses a pairing code and remembers what came of it.
-func pair(ctx context.Context, dir *state.Dir, code signal.Code, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, pairWithin, fmt.Errorf("no answer within %v", pairWithin))
+func (p *program) pair(ctx context.Context, dir *state.Dir, code signal.Code, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, pairWithin, fmt.Errorf("%w: no answer within %v", client.ErrUnreachable, pairWithin))
 	defer cancel()
 	// All that may be wrong here is found before the code is spent.
 	identity, err := dir.Identity()
@@ -147,9 +169,16 @@ func pair(ctx context.Context, dir *state.Dir, code signal.Code, log *slog.Logge
 	if err != nil {
 		return err
 	}
+	waiting := notice{tell: p.tell}
+	defer waiting.over()
+	waiting.await("the signal server " + code.Addr)
 	paired, err := client.Pair(ctx, client.PairConfig{
 		Code: code, Identity: identity, Name: name, Connection: client.Config{Proxy: http.ProxyFromEnvironment, Log: log},
+		Claimed: func() {
+			waiting.await("the peerway expose that made this code; the signal server " + code.Addr + " knows it, but it does not answer")
+		},
 	})
+	waiting.over()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause // a dialer says of it only that it was canceled
@@ -179,6 +208,11 @@ func explainPair(code signal.Code, paired bool, err error) error {
 	switch {
 	case errors.Is(err, signal.ErrOffline):
 		return fail(exitPeerOffline, "who made this code is not connected to the signal server %s now: start peerway expose there", code.Addr)
+	case errors.Is(err, client.ErrNoReply):
+		return fail(exitPeerOffline, "the peerway expose that made this code does not answer: if it has just been killed or lost its network, "+
+			"start it again and use the code that it prints then")
+	case errors.Is(err, client.ErrUnreachable):
+		return fail(exitNoPath, "reach the signal server %s: %w", code.Addr, err)
 	case !ok:
 		return fmt.Errorf("reach the signal server %s: %w", code.Addr, err)
 	}

@@ -161,7 +161,7 @@ func (d *demo) watch(ctx context.Context, code signal.Code) error {
 	if err := dir.SaveSelf(state.Self{Name: demoGateway}); err != nil {
 		return err
 	}
-	if err := pair(ctx, dir, code, d.log); err != nil {
+	if err := d.pair(ctx, dir, code, d.log); err != nil {
 		return err
 	}
 	places := make(chan place, 2) // never more services than these two

@@ -99,6 +99,8 @@ func TestPairingErrorsAreExplained(t *testing.T) {
 		want string
 	}{
 		{signal.ErrOffline, exitPeerOffline, "start peerway expose there"},
+		{client.ErrUnreachable, exitNoPath, "reach the signal server 203.0.113.10:7443: cannot be"},
+		{client.ErrNoReply, exitPeerOffline, "does not answer"},
 		{errUnforeseen, exitOther, "reach the signal server 203.0.113.10:7443: unforeseen"},
 		{&client.RefusedError{Code: client.WrongCode}, exitNotAllowed, "does not know this code"},
 		{&client.RefusedError{Code: client.CodeUsed}, exitNotAllowed, "used before"},

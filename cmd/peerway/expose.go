@@ -25,7 +25,8 @@ func (p *program) expose() *cobra.Command {
       cam=rtsp://admin:secret@192.168.1.20:554/stream1 web=http://192.168.1.1:80
 
 URLs may be rtsp, rtsps, rtsps+insecure, http, https and https+insecure (insecure: any certificate will
-do). User and password of a camera stay here. Each service is tried once before it is offered.
+do). User and password of a camera stay here. Each service is tried before it is offered; one that does not
+answer is offered too, for it may come back, and tried again until it does.
 
 On standard output: "ready NAME" when it is logged in, then "pair CODE" with a code that lets one peer
 in within ten minutes. When it is used or too old, the next one follows.`,
@@ -70,11 +71,12 @@ func (p *program) runExpose(cmd *cobra.Command, server, name string, services []
 	if err != nil {
 		return err
 	}
-	if working := checkServices(cmd.Context(), services, cfg.log); working == 0 {
-		if err := context.Cause(cmd.Context()); err != nil {
-			return err // interrupted while it looked
-		}
-		return fail(exitUpstream, "no service can be reached (see above): check the URLs, and that the servers are on")
+	n.cfg.silent = checkServices(cmd.Context(), services, cfg.log)
+	if err := context.Cause(cmd.Context()); err != nil {
+		return err // interrupted while it looked
+	}
+	if len(n.cfg.silent) == len(services) {
+		p.tell("Warning: no service answers now. They are shared nevertheless and will work when they are on; if they are, check the URLs.")
 	}
 	return runNode(cmd.Context(), n)
 }

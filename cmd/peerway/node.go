@@ -27,6 +27,7 @@ type nodeConfig struct {
 	name     string     // display name to log in with
 	insist   bool       // on name, even if it is taken
 	services []service  // what it exposes; none: it offers no pairing codes either
+	silent   []service  // of those, which did not answer and are looked at again
 	gateway  *listen    // where it listens for viewers; nil: it is no gateway
 	loopback bool       // all peers are on this machine
 	lan      bool       // peers may be found in the local network
@@ -139,6 +140,7 @@ func (n *node) Run(ctx context.Context) error {
 	if len(n.cfg.services) > 0 {
 		defer background(ctx, fail, n.offerCodes)()
 	}
+	awaitServices(ctx, n.cfg.silent, n.log)
 	<-ctx.Done()
 	return context.Cause(ctx)
 }

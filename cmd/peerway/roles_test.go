@@ -326,3 +326,20 @@ func TestBusyAddress(t *testing.T) {
 	}
 	busy.complains("127.0.0.1:" + u.Port() + " is in use by another program: end that, or choose another address with --listen")
 }
+
+// A camera that is off does not end the peer beside it: it may come back.
+func TestNoServiceAnswers(t *testing.T) {
+	t.Parallel()
+	s := &session{t: t, dir: t.TempDir()}
+	s.startSignal("127.0.0.1:0")
+	s.home = start(t, "expose", "--state", s.state("home"), "--signal", s.signalURL, "--name", "home", "cam=rtsp://joe:secret@127.0.0.1:1/x")
+	s.home.complains("service=cam")
+	s.home.complains("Warning: no service answers now")
+	s.home.says("ready")
+	s.connect(s.home.says("pair"))
+	s.laptop.says("service cam home")
+	if text := s.home.err.String(); strings.Contains(text, "secret") || !strings.Contains(text, "connection refused by 127.0.0.1:1") {
+		t.Errorf("it says\n%s", text)
+	}
+	s.home.stop(syscall.SIGTERM, exitOK)
+}

@@ -91,30 +91,63 @@ func (c cameraBackend) Dial(ctx context.Context) (export.Upstream, error) {
 	return up, nil
 }
 
-// checkServices dials each service once and logs which cannot be reached and
-// why. It returns how many can be.
-func checkServices(ctx context.Context, services []service, log *slog.Logger) (working int) {
-	within, cancel := context.WithTimeout(ctx, checkWithin)
-	defer cancel()
-	failures := make([]error, len(services))
-	var checks sync.WaitGroup
-	for i, s := range services {
-		checks.Go(func() { failures[i] = s.backend.Check(within) })
-	}
-	checks.Wait()
+// checkServices dials each service once and logs which cannot be reached and why. It
+// returns those.
+func checkServices(ctx context.Context, services []service, log *slog.Logger) (silent []service) {
+	failures := tryServices(ctx, services)
 	for i, s := range services {
 		switch {
 		case failures[i] == nil:
 			log.Info("service answers", "service", s.Name)
-			working++
 		case ctx.Err() != nil: // it was not waited for
-		case errors.Is(failures[i], context.DeadlineExceeded):
-			log.Warn("service does not answer", "service", s.Name, "err", fmt.Errorf("no answer within %v", checkWithin))
 		default:
 			log.Warn("service does not answer", "service", s.Name, "err", failures[i])
+			silent = append(silent, s)
 		}
 	}
-	return working
+	return silent
+}
+
+// tryServices dials each service once and returns why those fail that do.
+func tryServices(ctx context.Context, services []service) (failures []error) {
+	within, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	failures = make([]error, len(services))
+	var checks sync.WaitGroup
+	for i, s := range services {
+		checks.Go(func() {
+			err := s.backend.Check(within)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = fmt.Errorf("no answer within %v", checkWithin)
+			}
+			failures[i] = err
+		})
+	}
+	checks.Wait()
+	return failures
+}
+
+// checkAgain is how often services are looked at that did not answer.
+const checkAgain = 30 * time.Second
+
+// awaitServices looks at services that did not answer until all have, and logs it, or until
+// ctx is done.
+func awaitServices(ctx context.Context, silent []service, log *slog.Logger) {
+	for len(silent) > 0 {
+		if pause(ctx, checkAgain); ctx.Err() != nil {
+			return
+		}
+		failures := tryServices(ctx, silent)
+		var still []service
+		for i, s := range silent {
+			if failures[i] != nil {
+				still = append(still, s)
+				continue
+			}
+			log.Info("service answers now", "service", s.Name)
+		}
+		silent = still
+	}
 }
 
 // offered returns what the signal server is told of services.
