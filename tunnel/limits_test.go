@@ -71,3 +71,29 @@ func eventually(t *testing.T, what string, so func() bool) {
 		}
 	}
 }
+
+// TestPathsOfTheIdle: who looks at a tunnel without a stream is told how its paths are.
+func TestPathsOfTheIdle(t *testing.T) {
+	a, b := newPair(t, true, 0, echo)
+	if _, err := a.Ping(t.Context(), b.id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the direct path is measured", func() bool {
+		up := a.Tunnels()
+		return len(up) == 1 && len(up[0].Paths) > 0 && up[0].Paths[0].Path == "direct" && up[0].Paths[0].InUse &&
+			up[0].Paths[0].RTT > 0 && up[0].RTT == up[0].Paths[0].RTT && time.Since(up[0].Paths[0].At) < freshFor
+	})
+	s := a.up(t)
+	if s.watched(time.Now().Add(watchFor)) {
+		t.Error("it is measured for ever")
+	}
+	if _, rtt := s.pathsAt(time.Now().Add(freshFor)); rtt != 0 {
+		t.Errorf("what was measured long ago is %v now", rtt)
+	}
+	a.Disconnected()
+	for _, p := range a.Tunnels()[0].Paths {
+		if p.Path == "relay-ws" {
+			t.Error("without a signal server there is a path over it")
+		}
+	}
+}

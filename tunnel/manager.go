@@ -443,7 +443,8 @@ func (m *Manager) retire(s *session) {
 	}
 }
 
-// Tunnels describes the tunnels that are up, ordered by peer.
+// Tunnels describes the tunnels that are up, ordered by peer. Their paths are measured for
+// some seconds, so that who looks again knows them as they are.
 func (m *Manager) Tunnels() []Info {
 	m.mu.Lock()
 	var up []*session
@@ -466,7 +467,7 @@ type Info struct {
 	Peer              signal.PeerID
 	Path              string         // "direct", "relay-udp" or "relay-ws"; empty: none yet
 	Remote            netip.AddrPort // of the direct path; else the relay or signal server
-	RTT               time.Duration
+	RTT               time.Duration  // of the path, or over the tunnel where that was not measured of late
 	Streams           int
 	BytesIn, BytesOut int64         // of QUIC packets
 	Idle              time.Duration // since the last stream ended; 0 while there is one

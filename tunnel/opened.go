@@ -53,6 +53,17 @@ func (o *opening) known() netip.AddrPort {
 	return o.proven
 }
 
+// OpenPort returns the port that the router has opened, and whether a packet has come in by
+// it; the zero value if it has opened none.
+func (m *Manager) OpenPort() (router netip.AddrPort, reached bool) {
+	if m.opening == nil {
+		return netip.AddrPort{}, false
+	}
+	m.opening.mu.Lock()
+	defer m.opening.mu.Unlock()
+	return m.opening.router, m.opening.proven.IsValid()
+}
+
 // keepOpen keeps the port open until ctx is done, and tells all sessions when it is.
 // Routers say much that is not true, as where there is another NAT behind them: an address
 // counts only when the signal server has sent to it, and that has arrived.

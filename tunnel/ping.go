@@ -53,7 +53,7 @@ func (m *Manager) ping(ctx context.Context, peer signal.PeerID) (Pong, error) {
 		where := s.whereNow()
 		name, remote := s.reached(where)
 		p := Pong{Path: string(name), Remote: remote, RTT: time.Since(begun)}
-		p.Limits, p.PeerLimits = m.limits(), Limits(s.peerLimits.Load())
+		p.Limits, p.PeerLimits = s.limits(where)
 		if name != path.Direct {
 			p.Why, p.PeerWhy = s.reason(), why
 		}

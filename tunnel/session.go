@@ -70,6 +70,8 @@ type session struct {
 	route *pathsock.Peer // opened by register, closed by run
 	paths atomic.Pointer[[]PathInfo]
 
+	lookedAt atomic.Int64 // Unix time in ns; 0: never
+
 	// Set before ready is closed.
 	conn    *quic.Conn
 	lanes   *lane.Set
@@ -423,26 +425,24 @@ func (s *session) heardIdle(k kind) {
 func (s *session) info(now time.Time) Info {
 	stats, where := s.conn.ConnectionStats(), s.whereNow()
 	name, remote := s.reached(where)
-	limits, connected := s.m.limits(), s.m.isConnected()
+	here, there := s.limits(where)
+	s.lookedAt.Store(now.UnixNano())
+	paths, rtt := s.pathsAt(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := Info{
 		Peer:     s.peer,
 		Path:     string(name),
 		Remote:   remote,
-		RTT:      stats.SmoothedRTT,
+		RTT:      cmp.Or(rtt, stats.SmoothedRTT),
 		Streams:  s.lanes.Live(),
 		BytesIn:  int64(stats.BytesReceived),
 		BytesOut: int64(stats.BytesSent),
 		Up:       now.Sub(s.started),
 
-		Why: s.why, Limits: limits, PeerLimits: Limits(s.peerLimits.Load()),
-	}
-	if paths := s.paths.Load(); paths != nil {
-		info.Paths = *paths
-		if last := len(*paths) - 1; last >= 0 && (*paths)[last].Path == string(path.Websocket) && !connected {
-			info.Paths = (*paths)[:last:last]
-		}
+		Paths: paths,
+
+		Why: s.why, Limits: here, PeerLimits: there,
 	}
 	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
 		info.Idle = now.Sub(s.idle.emptySince)

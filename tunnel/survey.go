@@ -10,7 +10,7 @@ import (
 )
 
 // A PathInfo is how good one path of a tunnel is, as of the last second in which there
-// was a stream.
+// was a stream, or somebody looked.
 type PathInfo struct {
 	Path   string         // as in [Info]
 	Remote netip.AddrPort // the peer or the relay
@@ -18,6 +18,7 @@ type PathInfo struct {
 	RTT    time.Duration  // 0: not known
 	Loss   float64        // share of questions that were not answered
 	Heard  time.Time      // zero: never
+	At     time.Time      // of that second
 
 	// BytesIn and BytesOut are what passes in a second. They are known for the path in
 	// use.
@@ -44,7 +45,8 @@ func (c *climber) look(now time.Time, seen pathsock.Stats) {
 	if addr := c.directAddr(); v.addr != addr {
 		v.addr, v.direct = addr, path.Quality{}
 	}
-	if !c.busy() {
+	busy := c.busy()
+	if !busy && !c.s.watched(now) {
 		return
 	}
 	if v.addr.IsValid() {
@@ -53,7 +55,7 @@ func (c *climber) look(now time.Time, seen pathsock.Stats) {
 	if c.belowMatters() {
 		c.measure(now, &v.websocket, netip.AddrPort{}, false, v.direct.Lossy() || c.relayQuality().Lossy())
 	}
-	if c.s.role == dialing {
+	if busy && c.s.role == dialing {
 		c.prefer(now)
 	}
 	if passed := now.Sub(v.at); passed >= surveyEvery {
@@ -141,7 +143,7 @@ func (c *climber) tellPaths(seen pathsock.Stats, in, out float64) {
 	var infos []PathInfo
 	where := c.s.whereNow()
 	add := func(name path.Name, remote netip.AddrPort, inUse bool, q path.Quality, heard time.Time) {
-		info := PathInfo{Path: string(name), Remote: remote, InUse: inUse, RTT: q.RTT, Loss: q.Loss, Heard: heard}
+		info := PathInfo{Path: string(name), Remote: remote, InUse: inUse, RTT: q.RTT, Loss: q.Loss, Heard: heard, At: c.survey.at}
 		if inUse {
 			info.BytesIn, info.BytesOut = in, out
 		}

@@ -77,6 +77,48 @@ func (s *session) reached(d path.Decision) (name path.Name, remote netip.AddrPor
 	return d.Name, s.remote(d)
 }
 
+// watchFor is how long paths are measured for who has looked at the tunnel.
+const watchFor = 3 * time.Second
+
+// watched reports whether somebody has looked at the tunnel of late.
+func (s *session) watched(now time.Time) bool {
+	select {
+	case <-s.ready:
+		return now.Sub(time.Unix(0, s.lookedAt.Load())) < watchFor
+	default:
+		return false
+	}
+}
+
+// freshFor is how long what was measured on a path says how it is.
+const freshFor = 5 * time.Second
+
+// pathsAt returns what is known of the paths that there are, and the round trip time of
+// the one in use; 0 if that is not known now. The caller holds no lock.
+func (s *session) pathsAt(now time.Time) (paths []PathInfo, rtt time.Duration) {
+	if all := s.paths.Load(); all != nil {
+		paths = *all
+	}
+	if last := len(paths) - 1; last >= 0 && paths[last].Path == string(path.Websocket) && !s.m.isConnected() {
+		paths = paths[:last:last]
+	}
+	for _, p := range paths {
+		if p.InUse && now.Sub(p.At) < freshFor {
+			rtt = p.RTT
+		}
+	}
+	return paths, rtt
+}
+
+// limits returns those of both ends. Where there is a direct path, though it may be put
+// aside, nothing stands in its way.
+func (s *session) limits(d path.Decision) (here, there Limits) {
+	if d.SpareDirect.IsValid() {
+		return 0, 0
+	}
+	return s.m.limits(), Limits(s.peerLimits.Load())
+}
+
 // remote returns the other end of the path that packets take.
 func (s *session) remote(d path.Decision) netip.AddrPort {
 	switch d.Name {

@@ -146,8 +146,9 @@ func (b *book) note(p *signal.Presence) (name string, before signal.Presence, ok
 	return name, before, true
 }
 
-// report describes the peers in the order in which they were paired.
-func (b *book) report() []peerReport {
+// report describes the peers in the order in which they were paired. url returns where a
+// service is on this machine, or "".
+func (b *book) report(url func(peer string, s signal.Service) string) []peerReport {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := make([]peerReport, len(b.peers))
@@ -156,6 +157,12 @@ func (b *book) report() []peerReport {
 		list[i] = peerReport{Name: p.Name, ID: p.ID.String(), Online: seen.Online, Services: []string{}}
 		for _, s := range seen.Services {
 			list[i].Services = append(list[i].Services, s.Name)
+			if at := url(p.Name, s); at != "" {
+				if list[i].URLs == nil {
+					list[i].URLs = make(map[string]string)
+				}
+				list[i].URLs[s.Name] = at
+			}
 		}
 		slices.Sort(list[i].Services)
 	}

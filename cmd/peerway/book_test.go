@@ -84,8 +84,10 @@ func TestNotePresence(t *testing.T) {
 	p := signal.Presence{Peer: id, Online: true, Services: services}
 	b.note(&p)
 	b.note(&signal.Presence{Peer: id}) // gone, and the server says no more of it
-	got := b.report()
-	want := []peerReport{{Name: "home", ID: id.String(), Services: []string{"cam"}}}
+	got := b.report(func(peer string, s signal.Service) string {
+		return map[string]string{"cam": "rtsp://here/" + peer}[s.Name]
+	})
+	want := []peerReport{{Name: "home", ID: id.String(), Services: []string{"cam"}, URLs: map[string]string{"cam": "rtsp://here/home"}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("report() = %+v, want %+v", got, want)
 	}

@@ -151,6 +151,16 @@ func (g *gateway) tell(peer string, services []signal.Service) {
 	}
 }
 
+// url returns where a viewer finds the service s of peer, or "" if that is not known yet.
+func (g *gateway) url(peer string, s signal.Service) string {
+	select {
+	case <-g.ready():
+		return localURL(g.listener.Addrs(), peer, s)
+	default:
+		return ""
+	}
+}
+
 // localURL returns where a viewer finds the service s of peer, given the
 // addresses for HTTP and RTSP, or "" if the gateway does not speak its protocol.
 func localURL(addrs []netip.AddrPort, peer string, s signal.Service) string {

@@ -15,7 +15,7 @@ func (p *program) ls() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the services of paired peers",
-		Long: `Ls asks the running peerway which services its peers expose.
+		Long: `Ls asks the running peerway which services its peers expose, and where they can be opened on this machine.
 
 With --json it prints one object for each service. Fields are only ever added.`,
 		Args: atMost(0),
@@ -26,13 +26,13 @@ With --json it prints one object for each service. Fields are only ever added.`,
 			}
 			t := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 			if !asJSON {
-				fmt.Fprintln(t, "SERVICE\tPEER\tSTATE")
+				fmt.Fprintln(t, "SERVICE\tPEER\tSTATE\tURL")
 			}
 			for _, l := range r.services() {
 				if asJSON {
 					err = json.NewEncoder(p.stdout).Encode(l)
 				} else {
-					_, err = fmt.Fprintf(t, "%s\t%s\t%s\n", cmp.Or(l.Service, "-"), l.Peer, l.State)
+					_, err = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", cmp.Or(l.Service, "-"), l.Peer, l.State, cmp.Or(l.URL, "-"))
 				}
 				if err != nil {
 					return err
@@ -50,7 +50,8 @@ With --json it prints one object for each service. Fields are only ever added.`,
 type listed struct {
 	Service string `json:"service,omitempty"`
 	Peer    string `json:"peer"`
-	State   string `json:"state"` // "online", "offline" or "unknown"
+	State   string `json:"state"`         // "online", "offline" or "unknown"
+	URL     string `json:"url,omitempty"` // on this machine, if that is a gateway
 }
 
 // services lists what the peers of r expose.
@@ -58,7 +59,7 @@ func (r report) services() (all []listed) {
 	for _, p := range r.Peers {
 		l := listed{Peer: p.Name, State: r.stateOf(p)}
 		for _, s := range p.Services {
-			l.Service = s
+			l.Service, l.URL = s, p.URLs[s]
 			all = append(all, l)
 		}
 		if len(p.Services) == 0 {

@@ -222,8 +222,11 @@ func (n *node) report() report {
 	r := report{
 		Role: n.role(), Name: n.displayName(), ID: n.id.String(),
 		Signal:  signalReport{URL: n.cfg.url.Redacted(), Connected: n.uplink.up.Load()},
-		Peers:   n.book.report(),
+		Peers:   n.book.report(n.localURL),
 		Tunnels: []tunnelReport{},
+	}
+	if router, reached := n.tunnels.OpenPort(); router.IsValid() {
+		r.Port = &portReport{Address: router.String(), Reached: reached}
 	}
 	for _, t := range n.tunnels.Tunnels() {
 		peer, ok := n.book.name(t.Peer)
@@ -246,6 +249,14 @@ func (n *node) report() report {
 	return r
 }
 
+// localURL returns where a service of a peer is on this machine, or "".
+func (n *node) localURL(peer string, s signal.Service) string {
+	if n.gateway == nil {
+		return ""
+	}
+	return n.gateway.url(peer, s)
+}
+
 // pathName returns what a path is called here.
 func pathName(name string) string { return cmp.Or(name, "none") }
 
@@ -253,6 +264,7 @@ func reportPath(p tunnel.PathInfo) pathReport {
 	r := pathReport{
 		Path: p.Path, InUse: p.InUse, RTT: milliseconds(p.RTT), Loss: math.Round(1000*p.Loss) / 1000,
 		BytesIn: int64(p.BytesIn), BytesOut: int64(p.BytesOut),
+		Age: time.Since(p.At).Milliseconds(),
 	}
 	if p.Remote.IsValid() {
 		r.Remote = p.Remote.String()

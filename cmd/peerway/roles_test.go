@@ -120,6 +120,11 @@ func TestThreeMachines(t *testing.T) {
 		t.Errorf("status of the signal server: %+v", r)
 	}
 
+	listed, err := exec.Command("peerway", "ls", "--state", s.state("laptop")).Output()
+	if err != nil || !strings.Contains(string(listed), s.webURL) {
+		t.Errorf("ls: %v, without %s:\n%s", err, s.webURL, listed)
+	}
+
 	// A code works once, and the next one is there at once.
 	next := s.home.nth("pair", 2)
 	if next == s.code {

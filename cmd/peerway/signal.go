@@ -221,14 +221,19 @@ func reportRelay(r *server.Relay, address string) report {
 	report := report{Role: "relay", Peers: []peerReport{}, Tunnels: []tunnelReport{}}
 	select {
 	case <-r.Ready():
-		report.Relays = []relayReport{reportLoad(r.URL(publicHost(address)).Redacted(), r.Load(), true)}
+		report.Relays = []relayReport{reportLoad(relay.Status{Where: r.URL(publicHost(address)).Redacted(), Load: r.Load(), Well: true})}
 	default:
 	}
 	return report
 }
 
-func reportLoad(where string, l relay.Load, well bool) relayReport {
-	return relayReport{Where: where, Well: well, Sessions: l.Sessions, Rate: l.Rate, Capacity: l.Capacity}
+func reportLoad(s relay.Status) relayReport {
+	r := relayReport{Where: s.Where, Well: s.Well, Sessions: s.Load.Sessions, Rate: s.Load.Rate, Capacity: s.Load.Capacity}
+	if s.Heard >= 0 {
+		heard := s.Heard.Milliseconds()
+		r.Heard = &heard
+	}
+	return r
 }
 
 // publicHost returns the host by which peers can reach a server that listens on

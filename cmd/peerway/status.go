@@ -50,6 +50,7 @@ type report struct {
 	Signal  signalReport   `json:"signal"`
 	Peers   []peerReport   `json:"peers"`
 	Tunnels []tunnelReport `json:"tunnels"`
+	Port    *portReport    `json:"port,omitempty"` // that the router has opened; missing: none
 
 	Sessions    int           `json:"sessions,omitempty"` // signal: how many peers are logged in
 	Relays      []relayReport `json:"relays,omitempty"`   // signal: on UDP; relay: itself
@@ -63,12 +64,18 @@ type signalReport struct {
 	Connected bool   `json:"connected"`
 }
 
+type portReport struct {
+	Address string `json:"address"` // public, as the router says
+	Reached bool   `json:"reached"` // a packet has come in by it; if not, no peer is told of it
+}
+
 type relayReport struct {
 	Where    string `json:"where"` // "here", or its URL without the key
-	Well     bool   `json:"well"`  // it answers
+	Well     bool   `json:"well"`  // it has answered the last question
 	Sessions uint32 `json:"sessions"`
 	Rate     uint32 `json:"mbit_s"`
 	Capacity uint32 `json:"capacity_mbit_s"`
+	Heard    *int64 `json:"heard_ms,omitempty"` // ago: all else is as of then; missing: never
 }
 
 type peerReport struct {
@@ -76,6 +83,8 @@ type peerReport struct {
 	ID       string   `json:"id"`
 	Online   bool     `json:"online"`
 	Services []string `json:"services"`
+
+	URLs map[string]string `json:"urls,omitempty"` // gateway: where services are on this machine
 }
 
 type tunnelReport struct {
@@ -96,7 +105,8 @@ type tunnelReport struct {
 	PeerLimits []string `json:"peer_limits,omitempty"` // the same
 }
 
-// A pathReport is how good a path is, as of the last second in which there was a stream.
+// A pathReport is how good a path is, as of the last second in which there was a stream, or
+// somebody asked for a report.
 type pathReport struct {
 	Path     string  `json:"path"`
 	Remote   string  `json:"remote"`
@@ -106,6 +116,7 @@ type pathReport struct {
 	BytesIn  int64   `json:"bytes_in_s"` // in a second, of the path in use
 	BytesOut int64   `json:"bytes_out_s"`
 	Heard    *int64  `json:"heard_ms,omitempty"` // ago; missing: never
+	Age      int64   `json:"age_ms"`             // of all that
 }
 
 // askStatus asks the process that uses the state folder at path.
@@ -130,6 +141,10 @@ func (r report) write(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "%s %s (process %d)\n", r.Role, r.Name, r.PID)
 	fmt.Fprintf(w, "signal server %s, %s\n", r.Signal.URL, connected)
+	if r.Port != nil {
+		fmt.Fprintf(w, "router port %s, %s\n", r.Port.Address,
+			map[bool]string{true: "open to paired peers", false: "open as the router says, but nothing has come in by it"}[r.Port.Reached])
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(r.Peers) > 0 {
 		fmt.Fprintln(t, "\nPEER\tSTATE\tSERVICES")
@@ -169,7 +184,11 @@ func (u tunnelReport) reasons() []found {
 func (u tunnelReport) loss() string {
 	for _, p := range u.Paths {
 		if p.InUse && p.RTT > 0 {
-			return fmt.Sprintf("%.0f %%", 100*p.Loss)
+			loss := fmt.Sprintf("%.0f %%", 100*p.Loss)
+			if age := time.Duration(p.Age) * time.Millisecond; age >= 5*time.Second {
+				loss += fmt.Sprintf(" (%v ago)", age.Round(time.Second))
+			}
+			return loss
 		}
 	}
 	return "-"
@@ -182,11 +201,14 @@ func (r report) writeRelays(w io.Writer) error {
 		fmt.Fprintln(t, "\nRELAY\tSTATE\tSESSIONS\tMBIT/S\tOF")
 	}
 	for _, u := range r.Relays {
-		state := "well"
-		if !u.Well {
-			state = "does not answer"
+		switch {
+		case u.Well:
+			fmt.Fprintf(t, "%s\twell\t%d\t%d\t%d\n", u.Where, u.Sessions, u.Rate, u.Capacity)
+		case u.Heard == nil:
+			fmt.Fprintf(t, "%s\tdoes not answer\t-\t-\t-\n", u.Where)
+		default:
+			fmt.Fprintf(t, "%s\tsilent for %v\t-\t-\t%d\n", u.Where, (time.Duration(*u.Heard) * time.Millisecond).Round(time.Second), u.Capacity)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\n", u.Where, state, u.Sessions, u.Rate, u.Capacity)
 	}
 	return t.Flush()
 }

@@ -24,7 +24,7 @@ func exampleReport() report {
 		Schema: 1, Role: "gateway", Name: "laptop", ID: "abc",
 		Signal: signalReport{URL: "peerway://203.0.113.10:7443/…", Connected: true},
 		Peers: []peerReport{
-			{Name: "home", ID: "def", Online: true, Services: []string{"cam", "web"}},
+			{Name: "home", ID: "def", Online: true, Services: []string{"cam", "web"}, URLs: map[string]string{"cam": "rtsp://127.0.0.1:8554/home/cam"}},
 			{Name: "office", ID: "ghi", Services: []string{}},
 		},
 		Tunnels: []tunnelReport{{
@@ -35,7 +35,8 @@ func exampleReport() report {
 				{Path: "relay-ws", Remote: "203.0.113.10:7443"},
 			},
 		}},
-		PID: 77, Goroutines: 30, Descriptors: 12,
+		Port: &portReport{Address: "203.0.113.9:41641", Reached: true},
+		PID:  77, Goroutines: 30, Descriptors: 12,
 	}
 }
 
@@ -55,6 +56,7 @@ func TestStatusIsAsPromised(t *testing.T) {
 	relays := []relayReport{
 		{Where: "here", Well: true, Sessions: 2, Rate: 17, Capacity: 1000},
 		{Where: "relay://relay.example:7443", Capacity: 500},
+		{Where: "relay://other.example:7443", Capacity: 500, Sessions: 7, Heard: new(int64(9000))},
 	}
 	for _, r := range []report{
 		{Role: "signal", PID: 78, Signal: signalReport{URL: "peerway://203.0.113.10:7443/…"}, Relays: relays},
@@ -220,5 +222,14 @@ func TestStatusSaysWhy(t *testing.T) {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in\n%s", want, text.String())
 		}
+	}
+}
+
+// TestOldLoss: what was measured long ago is marked.
+func TestOldLoss(t *testing.T) {
+	u := exampleReport().Tunnels[0]
+	u.Paths[0].Age = 61000
+	if got, want := u.loss(), "1 % (1m1s ago)"; got != want {
+		t.Errorf("loss() = %q, want %q", got, want)
 	}
 }

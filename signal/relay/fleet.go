@@ -51,6 +51,15 @@ type Member struct {
 	heardAt    time.Time
 	load       Load
 	away       bool // and that was said
+	doubted    bool // it has not answered the last question
+}
+
+// A Status is how a relay is.
+type Status struct {
+	Where string // without its key; "here" for the signal server's own
+	Load  Load
+	Well  bool          // it has answered the last question
+	Heard time.Duration // how long ago it answered; negative: never
 }
 
 // NewFleet returns the fleet of a signal server whose own relay has this key and this to
@@ -119,6 +128,7 @@ func (m *Member) told(load Load, err error, now time.Time) turn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	first := m.heardAt.IsZero()
+	m.doubted = err != nil
 	if err != nil {
 		m.resolvedAt = time.Time{} // it may be elsewhere now
 		if m.away || !first && now.Sub(m.heardAt) < askFor {
@@ -243,15 +253,29 @@ func (m *Member) Grant(session uint64, end uint8, until time.Time, limits Limits
 	return m.key.Grant(session, end, until, limits)
 }
 
-// Status returns where the relay is, without its key, what it has to do, and whether it
-// answers.
-func (m *Member) Status(now time.Time) (where string, load Load, well bool) {
+// Status returns how the relay is. Peers may still be sent to one that is not well: a
+// question or two may be lost.
+func (m *Member) Status(now time.Time) Status {
 	if m.own != nil {
-		return "here", m.own(), true
+		return Status{Where: "here", Load: m.own(), Well: true}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.url.Redacted(), m.load, !m.heardAt.IsZero() && now.Sub(m.heardAt) < askFor
+	s := Status{Where: m.url.Redacted(), Load: m.load, Heard: -1}
+	if !m.heardAt.IsZero() {
+		s.Heard, s.Well = now.Sub(m.heardAt), !m.doubted && now.Sub(m.heardAt) < askFor
+	}
+	return s
+}
+
+// usable returns what the relay has to do, and whether peers are sent to it.
+func (m *Member) usable(now time.Time) (Load, bool) {
+	if m.own != nil {
+		return m.own(), true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.load, !m.heardAt.IsZero() && now.Sub(m.heardAt) < askFor
 }
 
 // Members returns the relays.
@@ -267,9 +291,9 @@ func (f *Fleet) Pick(now time.Time, had []*Member) []*Member {
 	var picked []*Member
 	var others []candidate
 	for _, m := range f.members {
-		_, load, well := m.Status(now)
+		load, usable := m.usable(now)
 		switch {
-		case !well:
+		case !usable:
 		case slices.Contains(had, m):
 			picked = append(picked, m)
 		default:

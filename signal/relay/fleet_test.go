@@ -135,7 +135,7 @@ func TestFleet(t *testing.T) {
 func capacities(members []*relay.Member) string {
 	var b []string
 	for _, m := range members {
-		_, load, _ := m.Status(time.Now())
+		load := m.Status(time.Now()).Load
 		b = append(b, fmt.Sprint(load.Capacity))
 	}
 	return strings.Join(b, " ")
