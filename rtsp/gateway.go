@@ -72,7 +72,7 @@ func (g *gateway) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 			err = &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: at.target, Reason: errSlow.Error(), Fix: "try again"}
 		}
 		if s == nil { // else the source has said it
-			g.log.Info("player gets nothing", "remote", ctx.Conn.NetConn().RemoteAddr(), "err", err)
+			g.log.Warn("player gets nothing", "remote", ctx.Conn.NetConn().RemoteAddr(), "err", err)
 		}
 		return refuse(at, err), nil, nil
 	}

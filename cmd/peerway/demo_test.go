@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +76,13 @@ func TestDemo(t *testing.T) {
 		t.Run(transport, func(t *testing.T) { countFrames(t, cam, transport) })
 	}
 
+	describe(t, cam+"-which-there-is-not")
+	if _, ok := d.err.find(func(line string) bool {
+		return strings.Contains(line, "player gets nothing") && strings.Contains(line, "cam-which-there-is-not")
+	}, 1); !ok {
+		t.Error("why a player gets nothing is not said")
+	}
+
 	r, err := askStatus(t.Context(), dir)
 	if err != nil || r.Role != "demo" || len(r.Tunnels) != 1 || r.Tunnels[0].Peer != "home" {
 		t.Errorf("status = %+v, %v", r, err)
@@ -86,6 +96,24 @@ func TestDemo(t *testing.T) {
 		t.Error("the camera's password left the peer")
 	}
 	d.stop()
+}
+
+// describe asks for a camera that there is not, as a player would.
+func describe(t *testing.T, address string) {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "DESCRIBE %s RTSP/1.0\r\nCSeq: 1\r\n\r\n", address)
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "RTSP/1.0 404") {
+		t.Errorf("the answer is %q, %v", line, err)
+	}
 }
 
 // countFrames lets ffmpeg decode three seconds.

@@ -25,7 +25,8 @@ func (p *program) expose() *cobra.Command {
       cam=rtsp://admin:secret@192.168.1.20:554/stream1 web=http://192.168.1.1:80
 
 URLs may be rtsp, rtsps, rtsps+insecure, http, https and https+insecure (insecure: any certificate will
-do). User and password of a camera stay here. Each service is tried before it is offered; one that does not
+do). User and password of a camera stay here, but on the command line other users of this machine can see
+them: SERVICE=@FILE takes the URL from the first line of a file, and SERVICE=@- from standard input. Each service is tried before it is offered; one that does not
 answer is offered too, for it may come back, and tried again until it does.
 
 On standard output: "ready NAME" when it is logged in, then "pair CODE" with a code that lets one peer
@@ -37,6 +38,11 @@ in within ten minutes. When it is used or too old, the next one follows.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			urls := reading{stdin: cmd.InOrStdin(), tell: p.tell, ask: p.hint}
+			args, err := urls.arguments(args)
+			if err != nil {
+				return fail(exitConfig, "%w", err)
+			}
 			services, err := parseServices(args)
 			if err != nil {
 				return usageError(cmd, err)
