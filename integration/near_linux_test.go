@@ -121,6 +121,9 @@ func TestNear(t *testing.T) {
 	v.wantPage("a new gateway without a server")
 	v.restartPeer()
 	v.restartGateway()
+	if out, code := v.gateway.asks(v.beside, "ping", "home"); code != 0 || strings.Contains(out, "relay") {
+		t.Errorf("without a server ping says, with exit code %d:\n%s", code, out)
+	}
 	v.wantPage("a new peer too")
 	if err := decode(t.Context(), v.beside, "ffmpeg", nearCam, "tcp", 20); err != nil {
 		t.Error(err)

@@ -66,23 +66,27 @@ func TestFindings(t *testing.T) {
 		"double-nat": func(f *facts) {
 			f.Router = portmap.Report{Protocols: []portmap.Protocol{portmap.UPnP}, External: netip.MustParseAddr("192.168.0.2")}
 		},
-		"nat-unknown":     func(f *facts) { f.NAT.Mapping = network.Unknown },
-		"not-running":     func(f *facts) { f.Running, f.Pong = nil, nil },
-		"not-logged-in":   func(f *facts) { f.Running.Signal.Connected = false; f.Pong, f.PongErr = nil, offline },
-		"peer-unknown":    func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "unknown-name", Reason: "who?"} },
-		"peer-offline":    func(f *facts) { f.Pong, f.PongErr = nil, offline },
-		"peer-refuses":    func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "not-allowed", Reason: "no"} },
-		"no-answer":       func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "no-path", Reason: "silence", Fix: "wait"} },
-		"relayed":         func(f *facts) { f.Pong.Path, f.Pong.Why = "relay-udp", "the NAT is hard" },
-		"no-udp":          func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-ws", []string{limitNoUDP, limitMetered, limitShut} },
-		"peer-no-udp":     func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-ws", []string{limitNoUDP, limitHard} },
-		"no-stun":         func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitUnasked} },
-		"peer-no-stun":    func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitUnasked} },
-		"metered":         func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard, limitMetered} },
-		"peer-metered":    func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitMetered} },
-		"no-port-mapping": func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitShut} },
+		"nat-unknown":   func(f *facts) { f.NAT.Mapping = network.Unknown },
+		"not-running":   func(f *facts) { f.Running, f.Pong = nil, nil },
+		"not-logged-in": func(f *facts) { f.Running.Signal.Connected = false; f.Pong, f.PongErr = nil, offline },
+		"peer-unknown":  func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "unknown-name", Reason: "who?"} },
+		"peer-offline":  func(f *facts) { f.Pong, f.PongErr = nil, offline },
+		"peer-refuses":  func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "not-allowed", Reason: "no"} },
+		"no-answer":     func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "no-path", Reason: "silence", Fix: "wait"} },
+		"relayed":       func(f *facts) { f.Pong.Path, f.Pong.Why = "relay-udp", "the NAT is hard" },
+		"no-udp":        func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-ws", []string{limitNoUDP, limitMetered, limitShut} },
+		"peer-no-udp":   func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-ws", []string{limitNoUDP, limitHard} },
+		"no-stun":       func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitUnasked} },
+		"peer-no-stun":  func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitUnasked} },
+		"metered":       func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard, limitMetered} },
+		"peer-metered": func(f *facts) {
+			f.Pong.Path, f.Pong.PeerLimits, f.Pong.PeerWhy = "relay-udp", []string{limitMetered}, "nobody answers"
+		},
+		"no-port-mapping": func(f *facts) {
+			f.Pong.Path, f.Pong.Limits, f.Pong.Why = "relay-udp", []string{limitShut}, "nobody answers"
+		},
 		"peer-no-port-mapping": func(f *facts) {
-			f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitShut}
+			f.Pong.Path, f.Pong.PeerLimits, f.Pong.Why = "relay-udp", []string{limitShut}, "nobody answers"
 		},
 		"nats-symmetric": func(f *facts) {
 			f.Pong.Path, f.Pong.Limits, f.Pong.PeerLimits = "relay-udp", []string{limitHard, limitMetered}, []string{limitHard}
@@ -131,6 +135,16 @@ func TestDirectIsNotLimited(t *testing.T) {
 	f.Pong.Limits, f.Pong.PeerLimits = []string{limitHard, limitMetered}, []string{limitHard, limitShut, limitNoUDP}
 	if all := diagnose(f, steps()); len(all) != 0 {
 		t.Errorf("the tunnel is direct, but found is %+v", all)
+	}
+}
+
+// TestFirstMoment: a tunnel that is relayed as yet needs neither thousands of packets nor a
+// port, as far as anybody knows.
+func TestFirstMoment(t *testing.T) {
+	f := well()
+	f.Pong.Path, f.Pong.Limits, f.Pong.PeerLimits = "relay-ws", []string{limitMetered, limitShut}, []string{limitMetered, limitShut}
+	if all := diagnose(f, steps()); len(all) != 1 || all[0].Code != "relayed" {
+		t.Errorf("found is %+v", all)
 	}
 }
 

@@ -66,10 +66,10 @@ func findingsOfTunnel() []finding {
 			text:  say("the NATs of both sides give every destination another port: neither can know where to send to"),
 			fix:   openOne,
 		}},
-		bySide(finding{code: "metered", weight: limit, after: append(noUDP, "nats-symmetric")}, limitMetered,
+		bySide(finding{code: "metered", weight: limit, found: (*facts).narrow, after: append(noUDP, "nats-symmetric")}, limitMetered,
 			"--metered %s leaves out the thousands of small packets by which some NATs are passed",
 			"start peerway %s without --metered, if the line can spare 200 kB"),
-		bySide(finding{code: "no-port-mapping", weight: limit, after: noUDP}, limitShut,
+		bySide(finding{code: "no-port-mapping", weight: limit, found: (*facts).narrow, after: noUDP}, limitShut,
 			"--no-port-mapping %s: the router is not asked to let packets of the other side in",
 			"start peerway %s without --no-port-mapping"),
 		bySide(finding{code: "nat-passing", weight: remark, after: append(noUDP, "nats-symmetric", "metered", "peer-metered")}, limitHard,
@@ -78,8 +78,16 @@ func findingsOfTunnel() []finding {
 	)
 }
 
+// narrow reports whether a direct path is not to be had easily: one NAT is hard, or attempts
+// have failed. Each tunnel is relayed in its first moment.
+func (f *facts) narrow() bool {
+	here, there := f.limited(limitHard)
+	return here || there || f.Pong != nil && f.Pong.Why+f.Pong.PeerWhy != ""
+}
+
 // bySide returns two findings about a tunnel that is relayed: d for this side, and with
-// another code for the peer's. In text and fix %s is the place.
+// another code for the peer's. In text and fix %s is the place. What d says of when it is
+// found, if anything, must be so too.
 func bySide(d finding, limit, text, fix string) []finding {
 	put := func(format string, peer bool) func(*facts) string {
 		if format == "" {
@@ -92,12 +100,16 @@ func bySide(d finding, limit, text, fix string) []finding {
 			return fmt.Sprintf(format, "here")
 		}
 	}
+	also := d.found
+	if also == nil {
+		also = func(*facts) bool { return true }
+	}
 	d.step = stepDirect
-	d.found = func(f *facts) bool { here, _ := f.limited(limit); return here }
+	d.found = func(f *facts) bool { here, _ := f.limited(limit); return here && also(f) }
 	d.text, d.fix = put(text, false), put(fix, false)
 	p := d
 	p.code = "peer-" + d.code
-	p.found = func(f *facts) bool { _, there := f.limited(limit); return there }
+	p.found = func(f *facts) bool { _, there := f.limited(limit); return there && also(f) }
 	p.text, p.fix = put(text, true), put(fix, true)
 	return []finding{d, p}
 }

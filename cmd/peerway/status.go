@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -33,6 +34,12 @@ With --json it prints one object. Fields are only ever added to it.`,
 			if asJSON {
 				return json.NewEncoder(p.stdout).Encode(r)
 			}
+			if r.stale() { // to be asked has its paths measured
+				pause(cmd.Context(), measureIn)
+				if now, err := askStatus(cmd.Context(), p.statePath()); err == nil {
+					r = now
+				}
+			}
 			return r.write(p.stdout)
 		},
 	}
@@ -40,6 +47,21 @@ With --json it prints one object. Fields are only ever added to it.`,
 	p.stateFlag(cmd)
 	return cmd
 }
+
+// measureIn is how long a process takes to measure the paths of idle tunnels.
+const measureIn = 1200 * time.Millisecond
+
+// freshFor is how long what is known of a path says how it is.
+const freshFor = 5 * time.Second
+
+// stale reports whether nothing is known of how the path of some tunnel is now.
+func (r report) stale() bool {
+	return slices.ContainsFunc(r.Tunnels, func(u tunnelReport) bool {
+		return !slices.ContainsFunc(u.Paths, func(p pathReport) bool { return p.InUse && p.age() < freshFor })
+	})
+}
+
+func (p pathReport) age() time.Duration { return time.Duration(p.Age) * time.Millisecond }
 
 // A report is what a process says about itself.
 type report struct {
@@ -185,7 +207,7 @@ func (u tunnelReport) loss() string {
 	for _, p := range u.Paths {
 		if p.InUse && p.RTT > 0 {
 			loss := fmt.Sprintf("%.0f %%", 100*p.Loss)
-			if age := time.Duration(p.Age) * time.Millisecond; age >= 5*time.Second {
+			if age := p.age(); age >= freshFor {
 				loss += fmt.Sprintf(" (%v ago)", age.Round(time.Second))
 			}
 			return loss

@@ -227,8 +227,14 @@ func TestStatusSaysWhy(t *testing.T) {
 
 // TestOldLoss: what was measured long ago is marked.
 func TestOldLoss(t *testing.T) {
-	u := exampleReport().Tunnels[0]
-	u.Paths[0].Age = 61000
+	r := exampleReport()
+	u := r.Tunnels[0]
+	if r.stale() {
+		t.Error("what was just measured is stale")
+	}
+	if u.Paths[0].Age = 61000; !r.stale() {
+		t.Error("what was measured a minute ago is not stale")
+	}
 	if got, want := u.loss(), "1 % (1m1s ago)"; got != want {
 		t.Errorf("loss() = %q, want %q", got, want)
 	}
