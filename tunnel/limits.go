@@ -12,7 +12,7 @@ type Limits uint8
 const (
 	Metered  Limits = 1 << iota // Config.Sparing is set
 	KeepsOut                    // Config.OpenPort is not set
-	HardNAT                     // its NAT gives every destination another port
+	HardNAT                     // its NAT gives every destination another port, which nobody can guess, and its router opens none
 	NoUDP                       // the signal server's STUN does not answer
 	Unasked                     // nobody could be asked what UDP does there
 )
@@ -24,7 +24,7 @@ func (m *Manager) limits() (l Limits) {
 	for limit, is := range map[Limits]bool{
 		Metered:  m.cfg.Sparing,
 		KeepsOut: !m.cfg.OpenPort,
-		HardNAT:  m.nat.Mapping == network.Dependent,
+		HardNAT:  m.nat.Mapping == network.Dependent && m.nat.Delta == 0 && !(m.opening != nil && m.opening.known().IsValid()),
 		NoUDP:    m.deaf,
 		Unasked:  m.connected && !m.server.IsValid() && !m.other.IsValid(),
 	} {

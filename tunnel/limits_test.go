@@ -32,6 +32,24 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// TestHardNAT: a NAT whose ports can be guessed is not hard, nor one behind which a port is open.
+func TestHardNAT(t *testing.T) {
+	m := New(Config{OpenPort: true})
+	m.opening = newOpening(m, 1)
+	m.nat = network.NAT{Mapping: network.Dependent}
+	if l := m.limits(); l != HardNAT {
+		t.Errorf("limits() = %v", l)
+	}
+	m.nat.Delta = 1
+	if l := m.limits(); l != 0 {
+		t.Errorf("with ports that can be guessed, limits() = %v", l)
+	}
+	m.nat.Delta, m.opening.proven = 0, netip.MustParseAddrPort("203.0.113.1:1")
+	if l := m.limits(); l != 0 {
+		t.Errorf("with an open port, limits() = %v", l)
+	}
+}
+
 // TestDeaf asks a server that does not answer: it is known before anybody asks.
 func TestDeaf(t *testing.T) {
 	a, _ := newPair(t, true, 0, echo)

@@ -126,6 +126,7 @@ func (m *Manager) proveOpen(ctx context.Context, router netip.AddrPort) bool {
 				}
 				return true
 			})
+			m.tellLimits()
 		}
 		return true
 	}
