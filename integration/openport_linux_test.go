@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +46,13 @@ func TestOpenPort(t *testing.T) {
 			t.Logf("all of it took %v", time.Since(begun).Round(time.Millisecond))
 			if remote := gateway.remote(); site == home.Site && remote.Addr() != home.Public() {
 				t.Errorf("the path leads to %v, want %v", remote, home.Public())
+			}
+			opener := gateway
+			if site == home.Site {
+				opener = peer
+			}
+			if port := opener.status().Port; port == nil || !port.Reached || !strings.HasPrefix(port.Address, site.Public().String()+":") {
+				t.Errorf("status tells of the port %+v", port)
 			}
 			gateway.stop(syscall.SIGINT)
 			peer.stop(syscall.SIGINT)

@@ -136,6 +136,7 @@ type status struct {
 	Peers   []peerStatus   `json:"peers"`
 	Tunnels []tunnelStatus `json:"tunnels"`
 	Relays  []relayStatus  `json:"relays"`
+	Port    *portStatus    `json:"port"`
 	// Goroutines is nil if the role does not tell.
 	Goroutines *int `json:"goroutines"`
 }
@@ -151,6 +152,11 @@ type pathStatus struct {
 	InUse   bool    `json:"in_use"`
 	RTT     float64 `json:"rtt_ms"`
 	BytesIn int64   `json:"bytes_in_s"`
+}
+
+type portStatus struct {
+	Address string `json:"address"`
+	Reached bool   `json:"reached"`
 }
 
 type relayStatus struct {
