@@ -17,7 +17,7 @@ import (
 func (p *program) expose() *cobra.Command {
 	var server, name string
 	cmd := &cobra.Command{
-		Use:   "expose [--signal URL] [--name NAME] SERVICE=URL …",
+		Use:   "expose [--signal URL] [--name NAME] SERVICE=URL|@FILE …",
 		Short: "Share cameras and web servers of this network with paired peers",
 		Long: `Expose offers services of this machine, or of its network, to the peers it is paired with.
 

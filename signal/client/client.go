@@ -149,9 +149,6 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if welcomed {
-			c.log.Info("signal server is lost", "remote", c.cfg.URL.Addr, "err", err)
-		}
 		refused, isRefused := errors.AsType[*RefusedError](err)
 		if isRefused && (refused.Code != WrongPin || !ever) {
 			return refused
@@ -166,12 +163,14 @@ func (c *Client) Run(ctx context.Context) error {
 		if away, ok := errors.AsType[*goingAwayError](err); ok {
 			wait = rand.N(max(away.retry, backoffMin))
 		}
-		level := slog.LevelDebug
+		level, what := slog.LevelDebug, "no connection to the signal server, trying again"
 		if c.outage.failed(time.Now(), isRefused) {
 			level = slog.LevelWarn
 		}
-		c.log.Log(ctx, level, "no connection to the signal server, trying again",
-			"remote", c.cfg.URL.Addr, "err", err, "retry_in", wait.Round(time.Millisecond))
+		if welcomed {
+			what = "signal server is lost, trying again"
+		}
+		c.log.Log(ctx, level, what, "remote", c.cfg.URL.Addr, "err", err, "retry_in", wait.Round(time.Millisecond))
 		hurried, err := c.wait(ctx, wait)
 		if err != nil {
 			return err
