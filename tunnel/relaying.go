@@ -175,7 +175,7 @@ func (c *climber) keep(m *mooring, now time.Time) {
 	answers := c.s.route.Answers(m.addr, true)
 	switch {
 	case m.up:
-		if c.busy() && c.belowMatters() {
+		if (c.busy(now) || c.s.watched(now)) && c.belowMatters() {
 			c.measure(now, &m.quality, m.addr, true, m == c.relay.inUse && c.survey.direct.Lossy())
 		}
 	case answers.Proven.After(m.boundAt):

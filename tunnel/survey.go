@@ -35,9 +35,20 @@ type survey struct {
 	aside      path.Aside
 	at         time.Time
 	in, out    uint64 // bytes until then
+	usedAt     time.Time
+
+	inRate, outRate float64 // bytes per second, in the last one
 }
 
-const surveyEvery = time.Second
+const (
+	surveyEvery = time.Second
+
+	// A tunnel is in use until so long after a second in which so many bytes passed: more
+	// than it takes to keep it alive. What waits quietly must not cost a mobile line
+	// a packet each second.
+	usedFor = 10 * time.Second
+	use     = 1000
+)
 
 // look measures the paths, chooses among them, and tells of all.
 func (c *climber) look(now time.Time, seen pathsock.Stats) {
@@ -45,7 +56,8 @@ func (c *climber) look(now time.Time, seen pathsock.Stats) {
 	if addr := c.directAddr(); v.addr != addr {
 		v.addr, v.direct = addr, path.Quality{}
 	}
-	busy := c.busy()
+	v.count(now, seen)
+	busy := c.busy(now)
 	if !busy && !c.s.watched(now) {
 		return
 	}
@@ -58,14 +70,26 @@ func (c *climber) look(now time.Time, seen pathsock.Stats) {
 	if busy && c.s.role == dialing {
 		c.prefer(now)
 	}
-	if passed := now.Sub(v.at); passed >= surveyEvery {
-		in, out := seen.BytesIn-v.in, seen.BytesOut-v.out
-		if v.at.IsZero() {
-			in, out = 0, 0
-		}
-		v.at, v.in, v.out = now, seen.BytesIn, seen.BytesOut
-		c.tellPaths(seen, float64(in)/passed.Seconds(), float64(out)/passed.Seconds())
+	if v.at == now {
+		c.tellPaths(seen)
 	}
+}
+
+// count counts what passes in a second.
+func (v *survey) count(now time.Time, seen pathsock.Stats) {
+	passed := now.Sub(v.at)
+	if passed < surveyEvery {
+		return
+	}
+	in, out := seen.BytesIn-v.in, seen.BytesOut-v.out
+	if v.at.IsZero() {
+		in, out = 0, 0
+	}
+	if in+out >= use {
+		v.usedAt = now
+	}
+	v.inRate, v.outRate = float64(in)/passed.Seconds(), float64(out)/passed.Seconds()
+	v.at, v.in, v.out = now, seen.BytesIn, seen.BytesOut
 }
 
 // measure asks on a path if it is time to, and takes what was answered into account.
@@ -139,13 +163,13 @@ func (c *climber) setAside(now time.Time, aside path.Aside) {
 }
 
 // tellPaths publishes what is known of all paths.
-func (c *climber) tellPaths(seen pathsock.Stats, in, out float64) {
+func (c *climber) tellPaths(seen pathsock.Stats) {
 	var infos []PathInfo
 	where := c.s.whereNow()
 	add := func(name path.Name, remote netip.AddrPort, inUse bool, q path.Quality, heard time.Time) {
 		info := PathInfo{Path: string(name), Remote: remote, InUse: inUse, RTT: q.RTT, Loss: q.Loss, Heard: heard, At: c.survey.at}
 		if inUse {
-			info.BytesIn, info.BytesOut = in, out
+			info.BytesIn, info.BytesOut = c.survey.inRate, c.survey.outRate
 		}
 		infos = append(infos, info)
 	}
@@ -161,11 +185,11 @@ func (c *climber) tellPaths(seen pathsock.Stats, in, out float64) {
 	c.s.paths.Store(&infos)
 }
 
-// busy reports whether there is a stream.
-func (c *climber) busy() bool {
+// busy reports whether there are streams, and they are used.
+func (c *climber) busy(now time.Time) bool {
 	select {
 	case <-c.s.ready:
-		return c.s.lanes.Live() > 0
+		return c.s.lanes.Live() > 0 && now.Sub(c.survey.usedAt) < usedFor
 	default:
 		return false
 	}
