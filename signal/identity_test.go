@@ -20,6 +20,32 @@ func TestPeerIDSurvivesText(t *testing.T) {
 	}
 }
 
+func TestAgree(t *testing.T) {
+	alice, bob, eve := signal.NewIdentity(), signal.NewIdentity(), signal.NewIdentity()
+	agreed := func(i signal.Identity, with signal.PeerID, context string) [32]byte {
+		t.Helper()
+		secret, err := i.Agree(with, context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret
+	}
+	secret := agreed(alice, bob.PeerID(), "a")
+	if agreed(bob, alice.PeerID(), "a") != secret {
+		t.Error("the two do not agree")
+	}
+	for _, other := range [][32]byte{{}, agreed(alice, bob.PeerID(), "b"), agreed(alice, eve.PeerID(), "a"), agreed(eve, bob.PeerID(), "a")} {
+		if other == secret {
+			t.Error("somebody else has the same secret")
+		}
+	}
+	for _, bad := range []signal.PeerID{{}, {1}, {2}} { // of low order, or no point
+		if secret, err := alice.Agree(bad, "a"); err == nil {
+			t.Errorf("Agree(%x) = %x", bad[:1], secret)
+		}
+	}
+}
+
 func TestSeal(t *testing.T) {
 	alice, bob, eve := signal.NewIdentity(), signal.NewIdentity(), signal.NewIdentity()
 	box, err := alice.Seal(bob.PeerID(), []byte("offer"))

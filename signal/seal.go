@@ -1,9 +1,12 @@
 package signal
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/hpke"
+	"crypto/sha256"
 	"crypto/sha512"
 	"errors"
 	"fmt"
@@ -26,11 +29,7 @@ const sealContext = "seal v1"
 // form). Who carries the result learns its length only. It does not protect
 // against replay: the payload must name what it belongs to.
 func (i Identity) Seal(to PeerID, payload []byte) ([]byte, error) {
-	point, err := new(edwards25519.Point).SetBytes(to[:])
-	if err != nil {
-		return nil, fmt.Errorf("seal to %s: %w", to.Short(), ErrPeerID)
-	}
-	pub, err := ecdh.X25519().NewPublicKey(point.BytesMontgomery())
+	pub, err := to.montgomery()
 	if err != nil {
 		return nil, fmt.Errorf("seal to %s: %w", to.Short(), err)
 	}
@@ -57,8 +56,7 @@ func (i Identity) Open(from PeerID, box []byte) ([]byte, error) {
 	if len(box) > maxSealed {
 		return nil, fmt.Errorf("%w: %d bytes", ErrSeal, len(box))
 	}
-	digest := sha512.Sum512(i.key.Seed())
-	scalar, err := ecdh.X25519().NewPrivateKey(digest[:32]) // clamped by X25519 itself (RFC 7748)
+	scalar, err := i.montgomery()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSeal, err)
 	}
@@ -76,6 +74,48 @@ func (i Identity) Open(from PeerID, box []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the signature is not that of %s", ErrSeal, from.Short())
 	}
 	return payload, nil
+}
+
+// Agree returns a secret that only i and a peer can compute, each from the other's id: for
+// MACs by which one knows the other, at no cost but the first one's. It is the same for ever;
+// secrets of different contexts have nothing in common.
+func (i Identity) Agree(with PeerID, context string) ([32]byte, error) {
+	pub, err := with.montgomery()
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("agree with %s: %w", with.Short(), err)
+	}
+	scalar, err := i.montgomery()
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("agree with %s: %w", with.Short(), err)
+	}
+	shared, err := scalar.ECDH(pub)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("agree with %s: %w", with.Short(), err)
+	}
+	first, second := i.PeerID(), with
+	if bytes.Compare(first[:], second[:]) > 0 {
+		first, second = second, first
+	}
+	key, err := hkdf.Key(sha256.New, shared, nil, "peerway agree "+context+"\x00"+string(first[:])+string(second[:]), 32)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("agree with %s: %w", with.Short(), err)
+	}
+	return [32]byte(key), nil
+}
+
+// montgomery returns the X25519 form of an id (RFC 7748 section 4.1).
+func (id PeerID) montgomery() (*ecdh.PublicKey, error) {
+	point, err := new(edwards25519.Point).SetBytes(id[:])
+	if err != nil {
+		return nil, ErrPeerID
+	}
+	return ecdh.X25519().NewPublicKey(point.BytesMontgomery())
+}
+
+// montgomery returns the private half of that.
+func (i Identity) montgomery() (*ecdh.PrivateKey, error) {
+	digest := sha512.Sum512(i.key.Seed())
+	return ecdh.X25519().NewPrivateKey(digest[:32]) // clamped by X25519 itself (RFC 7748)
 }
 
 func sealInfo(from, to PeerID) []byte {
