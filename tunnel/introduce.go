@@ -152,8 +152,11 @@ func (m *Manager) offered(from signal.PeerID, msg message, at netip.AddrPort) {
 	}
 }
 
-// recentOffers are the sessions that were offered last: an offer that was overheard would
-// otherwise make this end give up a dial of its own.
+// recentOffers are the sessions that were offered last: an offer that is told again would
+// otherwise make this end give up a dial of its own. A restart forgets them, and offers have
+// no date, because not all clocks are right: in a local network, cookies keep out what is old
+// (see package lan), and a signal server that repeats an offer gains nothing but what it
+// can do anyway, which is to hinder the introduction of that moment.
 type recentOffers struct {
 	ids  [1024]uint64
 	next int

@@ -3,7 +3,7 @@ package lan
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +21,7 @@ import (
 var (
 	// ErrNobody: no answer came from the local networks.
 	ErrNobody = errors.New("the peer is not in the local network")
-	// ErrSilent: somebody claims to be the peer there, but has not opened the message.
+	// ErrSilent: the peer was found there, but does not acknowledge the message.
 	ErrSilent = errors.New("the peer does not answer in the local network")
 )
 
@@ -31,34 +31,70 @@ const (
 	firstPause = 50 * time.Millisecond
 	deliverIn  = 2 * time.Second
 
-	// Opening a letter costs about 150 µs.
-	openRate  = 20 // a second
-	openBurst = 20
+	// What all peers together can make this one open.
+	openRateAll  = 50 // letters a second
+	openBurstAll = 50
 
-	maxQueue  = 16 // letters that wait to be opened
-	maxOpened = 64 // letters that are known when they come again
+	maxQueue = 64 // letters that wait to be opened, and replies that wait to be sent
 )
 
 // A courier carries letters between path sockets. It is told where to.
 type courier struct {
 	identity signal.Identity
+	peers    *correspondents
 	write    func(packet []byte, to netip.AddrPort) error
 	local    func(netip.AddrPort) (netip.AddrPort, bool)
 	allowed  func(signal.PeerID) bool
 	take     func(from signal.PeerID, message []byte, at netip.AddrPort)
 	log      *slog.Logger
 
-	queue chan letter
+	baker    baker
+	openings *rate.Limiter // for all peers
+	queue    chan arrival  // to be opened
+	out      chan reply    // to be sent
 
 	mu      sync.Mutex
-	waiting map[proof]chan<- netip.AddrPort // for acknowledgements
+	replies replies
+	waiting map[tag]*sending // for acknowledgements by their proof, for challenges by the number of the letter
 }
 
-// A letter is one that has arrived.
-type letter struct {
-	from   signal.PeerID // a claim
-	sealed []byte
-	at     netip.AddrPort
+// An arrival is a letter that is genuine and has a cookie. It owns its bytes.
+type arrival struct {
+	letter
+	peer *correspondent
+	at   netip.AddrPort
+}
+
+// A reply is a packet that says what has become of a letter.
+type reply struct {
+	packet []byte
+	to     netip.AddrPort
+}
+
+// A sending is a letter that nobody has acknowledged yet.
+type sending struct {
+	peer  *correspondent
+	proof tag
+	told  chan told // by the peer
+}
+
+// A told is that the letter was opened at a place, or that it should have another cookie.
+type told struct {
+	at    netip.AddrPort
+	acked bool
+}
+
+func newCourier(cfg Config, peers *correspondents, local func(netip.AddrPort) (netip.AddrPort, bool)) *courier {
+	c := &courier{
+		identity: cfg.Identity, peers: peers, write: cfg.Write, local: local, allowed: cfg.Allowed, take: cfg.Take, log: cfg.Log,
+		baker:    baker{begun: time.Now()},
+		openings: rate.NewLimiter(openRateAll, openBurstAll),
+		queue:    make(chan arrival, maxQueue),
+		out:      make(chan reply, maxQueue),
+		waiting:  make(map[tag]*sending),
+	}
+	rand.Read(c.baker.secret[:]) // never fails since Go 1.24
+	return c
 }
 
 // deliver takes what has come to the path socket. It borrows packet and does not block.
@@ -67,85 +103,108 @@ func (c *courier) deliver(packet []byte, at netip.AddrPort) {
 	if !ok {
 		return
 	}
-	if p, ok := parseAck(packet); ok {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if acked, ok := c.waiting[p]; ok {
-			select {
-			case acked <- at:
-			default: // one will do
-			}
+	if proof, ok := parseAck(packet); ok {
+		c.tell(proof, told{at, true})
+		return
+	}
+	if ch, ok := parseChallenge(packet); ok {
+		c.challenged(ch, at)
+		return
+	}
+	l, ok := parseLetter(packet, c.identity.PeerID())
+	if !ok || !c.allowed(l.from) {
+		return
+	}
+	peer, err := c.peers.of(l.from)
+	if err == nil && l.tag.equal(l.tagBy(&peer.in)) {
+		c.sort(arrival{l, peer, at})
+	}
+}
+
+// sort decides what becomes of a letter that is genuine: one that is known is acknowledged
+// again, one whose cookie is not good is answered with a good one, and others are opened.
+func (c *courier) sort(a arrival) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.baker.isGood(a.cookie, a.from, a.at) {
+		ch := challenge{id: a.id(), cookie: c.baker.bake(a.from, a.at)}
+		ch.tag = ch.tagBy(&a.peer.out)
+		c.reply(&a, ch.append(nil))
+		return
+	}
+	if proof, ok := a.peer.wasOpened(a.id()); ok {
+		if proof != (tag{}) {
+			c.reply(&a, appendAck(nil, proof))
 		}
 		return
 	}
-	from, sealed, ok := parseLetter(packet, c.identity.PeerID())
-	if !ok || !c.allowed(from) {
+	now := time.Now()
+	if len(c.queue) == cap(c.queue) || !a.peer.openings.AllowN(now, 1) || !c.openings.AllowN(now, 1) {
+		return // it comes again
+	}
+	a.peer.willOpen(a.id())
+	a.sealed = bytes.Clone(a.sealed)
+	c.queue <- a // where there is room: nobody else holds c.mu
+}
+
+// reply sends what a letter deserves, soon. c.mu is held.
+func (c *courier) reply(a *arrival, packet []byte) {
+	if !c.replies.allow(a.id(), c.baker.batch()) {
 		return
 	}
 	select {
-	case c.queue <- letter{from, bytes.Clone(sealed), at}:
+	case c.out <- reply{packet, a.at}:
 	default: // it comes again
 	}
 }
 
-// run opens letters until ctx is done.
+// challenged takes a cookie for a letter that is on its way.
+func (c *courier) challenged(ch challenge, at netip.AddrPort) {
+	c.mu.Lock()
+	s, ok := c.waiting[ch.id]
+	c.mu.Unlock()
+	if ok && ch.tag.equal(ch.tagBy(&s.peer.in)) && s.peer.hold(held{at, ch.cookie}) {
+		c.tell(ch.id, told{at, false})
+	}
+}
+
+// tell tells who waits for it.
+func (c *courier) tell(of tag, t told) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.waiting[of]; ok && t.acked == (of == s.proof) {
+		select {
+		case s.told <- t:
+		default: // one of each will do
+		}
+	}
+}
+
+// run opens letters and sends replies until ctx is done.
 func (c *courier) run(ctx context.Context) {
-	var known openedLetters
-	limit := rate.NewLimiter(openRate, openBurst)
 	for {
 		select {
-		case l := <-c.queue:
-			c.open(l, &known, limit)
+		case a := <-c.queue:
+			c.open(a)
+		case r := <-c.out:
+			c.write(r.packet, r.to) // an error is a lost packet
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// open opens a letter that is new, and acknowledges it if it is genuine.
-func (c *courier) open(l letter, known *openedLetters, limit *rate.Limiter) {
-	sum := sha256.Sum256(l.sealed)
-	p, ok := known.find(sum)
-	if !ok {
-		if !limit.AllowN(time.Now(), 1) {
-			return
-		}
-		message, err := c.identity.Open(l.from, l.sealed)
-		if err != nil {
-			c.log.Debug("letter dropped", "peer", l.from, "remote", l.at, "err", err)
-			return
-		}
-		p = proofOf(message)
-		known.add(sum, p)
-		c.take(l.from, message, l.at)
+// open opens a letter, hands over what is in it, and acknowledges it.
+func (c *courier) open(a arrival) {
+	message, err := c.identity.Open(a.from, a.sealed)
+	if err != nil {
+		c.log.Debug("letter dropped", "peer", a.from, "remote", a.at, "err", err)
+		return
 	}
-	c.write(appendAck(nil, p), l.at) // an error is a lost packet
-}
-
-// openedLetters are the letters that were opened last, so that one that comes again costs little.
-type openedLetters struct {
-	letters []openedLetter // oldest first
-}
-
-type openedLetter struct {
-	sum [sha256.Size]byte
-	proof
-}
-
-func (o *openedLetters) find(sum [sha256.Size]byte) (proof, bool) {
-	for _, l := range o.letters {
-		if l.sum == sum {
-			return l.proof, true
-		}
-	}
-	return proof{}, false
-}
-
-func (o *openedLetters) add(sum [sha256.Size]byte, p proof) {
-	if len(o.letters) == maxOpened {
-		o.letters = slices.Delete(o.letters, 0, 1)
-	}
-	o.letters = append(o.letters, openedLetter{sum, p})
+	proof := proofOf(message)
+	a.peer.hasOpened(a.id(), proof)
+	c.take(a.from, message, a.at)
+	c.write(appendAck(nil, proof), a.at) // an error is a lost packet
 }
 
 // send brings a message to a peer that is at one of some places, which come one after the
@@ -155,15 +214,29 @@ func (c *courier) send(ctx context.Context, to signal.PeerID, message []byte, pl
 	if len(message) > MaxMessage {
 		return netip.AddrPort{}, fmt.Errorf("lan: message of %d bytes, at most %d", len(message), MaxMessage)
 	}
+	peer, err := c.peers.of(to)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
 	sealed, err := c.identity.Seal(to, message)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	packet := appendLetter(nil, c.identity.PeerID(), to, sealed)
-	acked, p := make(chan netip.AddrPort, maxPlaces), proofOf(message)
-	c.expect(p, acked)
-	defer c.expect(p, nil)
+	l := letter{from: c.identity.PeerID(), sealed: sealed}
+	s := &sending{peer: peer, proof: proofOf(message), told: make(chan told, 2*maxPlaces)}
+	defer c.expect(l.id(), s)()
 
+	write := func(at netip.AddrPort) {
+		l.cookie = peer.cookie(at)
+		l.tag = l.tagBy(&peer.out)
+		c.write(l.append(nil, to), at) // an error is a lost packet
+	}
+	return s.await(ctx, places, c.local, write)
+}
+
+// await writes the letter to all places, again and again, until the peer has acknowledged it
+// at one of them.
+func (s *sending) await(ctx context.Context, places <-chan netip.AddrPort, local func(netip.AddrPort) (netip.AddrPort, bool), write func(netip.AddrPort)) (netip.AddrPort, error) {
 	var known []netip.AddrPort
 	pause := firstPause
 	again := time.NewTimer(pause)
@@ -172,16 +245,20 @@ func (c *courier) send(ctx context.Context, to signal.PeerID, message []byte, pl
 	defer end.Stop()
 	for {
 		select {
-		case at := <-acked:
-			if slices.Contains(known, at) {
-				return at, nil
+		case t := <-s.told:
+			switch {
+			case !slices.Contains(known, t.at): // it was not sent there
+			case t.acked:
+				return t.at, nil
+			default:
+				write(t.at)
 			}
 		case at, more := <-places:
 			switch {
 			case more:
-				if at, ok := c.local(at); ok {
+				if at, ok := local(at); ok {
 					known = append(known, at)
-					c.write(packet, at) // an error is a lost packet
+					write(at)
 				}
 			case ctx.Err() != nil: // which ends the search as well
 				return netip.AddrPort{}, context.Cause(ctx)
@@ -192,7 +269,7 @@ func (c *courier) send(ctx context.Context, to signal.PeerID, message []byte, pl
 			}
 		case <-again.C:
 			for _, at := range known {
-				c.write(packet, at)
+				write(at)
 			}
 			if len(known) > 0 {
 				pause *= 2
@@ -206,13 +283,15 @@ func (c *courier) send(ctx context.Context, to signal.PeerID, message []byte, pl
 	}
 }
 
-// expect makes acked receive where an acknowledgement comes from; nil ends that.
-func (c *courier) expect(p proof, acked chan<- netip.AddrPort) {
+// expect makes what is told of a letter reach s, until the function that it returns is called.
+func (c *courier) expect(id tag, s *sending) (end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if acked == nil {
-		delete(c.waiting, p)
-		return
+	c.waiting[id], c.waiting[s.proof] = s, s
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.waiting, id)
+		delete(c.waiting, s.proof)
 	}
-	c.waiting[p] = acked
 }

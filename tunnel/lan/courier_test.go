@@ -13,8 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"peerway/signal"
 )
 
@@ -24,6 +22,7 @@ type postOffice struct {
 	mu    sync.Mutex
 	sent  []time.Duration // when each packet was, since begun
 	begun time.Time
+	heard [][]byte // all packets
 	to    map[netip.AddrPort]*courier
 	lose  func(packet []byte, to netip.AddrPort) bool
 }
@@ -50,20 +49,19 @@ func (l *letterbox) messages() [][]byte {
 // add runs a courier until ctx is done.
 func (o *postOffice) add(ctx context.Context, running *sync.WaitGroup, at string, allowed ...signal.PeerID) *letterbox {
 	l := &letterbox{at: netip.MustParseAddrPort(at)}
-	l.courier = &courier{
-		identity: signal.NewIdentity(),
-		write:    func(packet []byte, to netip.AddrPort) error { o.carry(packet, l.at, to); return nil },
-		local:    func(a netip.AddrPort) (netip.AddrPort, bool) { return a, a.Addr().IsPrivate() },
-		allowed:  func(id signal.PeerID) bool { return len(allowed) == 0 || slices.Contains(allowed, id) },
-		take: func(_ signal.PeerID, message []byte, _ netip.AddrPort) {
+	cfg := Config{
+		Identity: signal.NewIdentity(),
+		Write:    func(packet []byte, to netip.AddrPort) error { o.carry(packet, l.at, to); return nil },
+		Allowed:  func(id signal.PeerID) bool { return len(allowed) == 0 || slices.Contains(allowed, id) },
+		Take: func(_ signal.PeerID, message []byte, _ netip.AddrPort) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.taken = append(l.taken, message)
 		},
-		log:     slog.New(slog.DiscardHandler),
-		queue:   make(chan letter, maxQueue),
-		waiting: make(map[proof]chan<- netip.AddrPort),
+		Log: slog.New(slog.DiscardHandler),
 	}
+	local := func(a netip.AddrPort) (netip.AddrPort, bool) { return a, a.Addr().IsPrivate() }
+	l.courier = newCourier(cfg, newCorrespondents(cfg.Identity), local)
 	o.to[l.at] = l.courier
 	running.Go(func() { l.run(ctx) })
 	return l
@@ -74,6 +72,7 @@ func (o *postOffice) carry(packet []byte, from, to netip.AddrPort) {
 	if packet[0] == typeLetter {
 		o.sent = append(o.sent, time.Since(o.begun))
 	}
+	o.heard = append(o.heard, bytes.Clone(packet))
 	lost := o.lose != nil && o.lose(packet, to)
 	c := o.to[to]
 	o.mu.Unlock()
@@ -122,22 +121,34 @@ func TestDelivery(t *testing.T) {
 	})
 }
 
-// TestRepetition loses letters and acknowledgements.
+// TestRepetition loses letters and what comes back.
 func TestRepetition(t *testing.T) {
 	inOffice(t, func(t *testing.T, o *postOffice, alice, bob *letterbox) {
 		lost := 0
-		o.lose = func([]byte, netip.AddrPort) bool { lost++; return lost <= 4 && lost != 3 }
+		o.lose = func([]byte, netip.AddrPort) bool { lost++; return lost <= 6 && lost != 3 && lost != 5 }
 		_, err := alice.send(t.Context(), bob.identity.PeerID(), []byte("hello"), places(bob.at))
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The third arrives, but not its acknowledgement.
+		// Of the third the challenge is lost, of the fourth too, but then comes one.
 		ms := time.Millisecond
-		if want := []time.Duration{0, 50 * ms, 150 * ms, 350 * ms}; !slices.Equal(o.sent, want) {
+		if want := []time.Duration{0, 50 * ms, 150 * ms, 350 * ms, 750 * ms, 750 * ms}; !slices.Equal(o.sent, want) {
 			t.Errorf("letters are sent at %v, want %v", o.sent, want)
 		}
 		if got := len(bob.messages()); got != 1 {
 			t.Errorf("bob has %d messages, want 1", got)
+		}
+		o.sent, o.begun = nil, time.Now()
+		if _, err := alice.send(t.Context(), bob.identity.PeerID(), []byte("again"), places(bob.at)); err != nil || len(o.sent) != 1 {
+			t.Errorf("with a cookie, %d letters are sent, %v", len(o.sent), err)
+		}
+		time.Sleep(3 * cookieLife) // which is good no more
+		o.sent = nil
+		if _, err := alice.send(t.Context(), bob.identity.PeerID(), []byte("later"), places(bob.at)); err != nil || len(o.sent) != 2 {
+			t.Errorf("with an old cookie, %d letters are sent, %v", len(o.sent), err)
+		}
+		if got := len(bob.messages()); got != 3 {
+			t.Errorf("bob has %d messages, want 3", got)
 		}
 	})
 }
@@ -177,72 +188,227 @@ func TestNoDelivery(t *testing.T) {
 	})
 }
 
+// write returns a letter of one peer to another, with a cookie.
+func write(t *testing.T, from signal.Identity, to signal.PeerID, as signal.PeerID, with cookie) []byte {
+	t.Helper()
+	sealed, err := from.Seal(to, []byte(rand.Text()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := letter{from: as, cookie: with, sealed: sealed}
+	l.tag = l.tagBy(&correspond(t, from, to).out)
+	return l.append(nil, to)
+}
+
 // TestStrangers sends what must cost nothing.
 func TestStrangers(t *testing.T) {
 	inOffice(t, func(t *testing.T, o *postOffice, alice, bob *letterbox) {
-		eve, to := signal.NewIdentity(), bob.identity.PeerID()
-		sealed, err := eve.Seal(to, []byte("hello"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		forged := appendLetter(nil, alice.identity.PeerID(), to, sealed)
-		genuine, err := alice.identity.Seal(to, []byte("hello"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		letter := appendLetter(nil, alice.identity.PeerID(), to, genuine)
-		answered := 0
-		o.lose = func([]byte, netip.AddrPort) bool { answered++; return false }
-		bob.deliver(appendLetter(nil, eve.PeerID(), to, sealed), alice.at)       // not allowed
-		bob.deliver(forged, alice.at)                                            // not alice's
+		eve, to, id := signal.NewIdentity(), bob.identity.PeerID(), alice.identity.PeerID()
+		good := bob.baker.bake(id, alice.at)
+		letter := write(t, alice.identity, to, id, good)
+		other := netip.MustParseAddrPort("10.0.0.3:1")
+		bob.deliver(write(t, eve, to, eve.PeerID(), good), alice.at)             // not allowed
+		bob.deliver(write(t, eve, to, id, good), alice.at)                       // not alice's
 		bob.deliver(letter, netip.MustParseAddrPort("203.0.113.1:1"))            // from the Internet
-		bob.deliver(appendAck(nil, proof{}), alice.at)                           // of nothing
+		bob.deliver(appendAck(nil, tag{}), alice.at)                             // of nothing
+		bob.deliver((&challenge{}).append(nil), alice.at)                        // of nothing
 		bob.deliver([]byte{typeLetter}, alice.at)                                // nothing
 		bob.deliver(append([]byte{typeLetter}, make([]byte, 2000)...), alice.at) // too much
 		synctest.Wait()
-		if answered != 0 || len(bob.messages()) != 0 {
-			t.Errorf("%d answers, messages %q; want none", answered, bob.messages())
+		if len(o.heard) != 0 || len(bob.messages()) != 0 {
+			t.Errorf("%d answers, messages %q; want none", len(o.heard), bob.messages())
+		}
+		bob.deliver(letter, other)                                        // from elsewhere
+		bob.deliver(write(t, alice.identity, to, id, cookie{}), alice.at) // without a cookie
+		synctest.Wait()
+		if len(o.heard) != 2 || o.heard[0][0] != typeChallenge || o.heard[1][0] != typeChallenge || len(bob.messages()) != 0 {
+			t.Errorf("%d answers, messages %q; want 2 challenges", len(o.heard), bob.messages())
 		}
 		bob.deliver(letter, alice.at)
 		synctest.Wait()
-		if answered != 1 || len(bob.messages()) != 1 {
-			t.Errorf("%d answers, messages %q; want one each", answered, bob.messages())
+		if len(o.heard) != 3 || o.heard[2][0] != typeAck || len(bob.messages()) != 1 {
+			t.Errorf("%d answers, messages %q; want an acknowledgement", len(o.heard), bob.messages())
 		}
 	})
 }
 
-// TestOpeningIsLimited floods a courier with letters that must be opened to find out that
-// they are forged.
-func TestOpeningIsLimited(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		opened := 0
-		bob := &courier{
-			identity: signal.NewIdentity(), log: slog.New(slog.DiscardHandler),
-			write: func([]byte, netip.AddrPort) error { return nil },
-			take:  func(signal.PeerID, []byte, netip.AddrPort) { opened++ },
+// TestReplay repeats all that was heard of an introduction: at once, later, to another life of
+// the same peer, and from elsewhere.
+func TestReplay(t *testing.T) {
+	inOffice(t, func(t *testing.T, o *postOffice, alice, bob *letterbox) {
+		if _, err := alice.send(t.Context(), bob.identity.PeerID(), []byte("hello"), places(bob.at)); err != nil {
+			t.Fatal(err)
 		}
-		alice := signal.NewIdentity()
-		var known openedLetters
-		limit := rate.NewLimiter(openRate, openBurst)
+		heard := slices.Clone(o.heard)
+		replay := func(at netip.AddrPort, times int) (replies int) {
+			before := len(o.heard)
+			for range times {
+				for _, packet := range heard {
+					bob.deliver(packet, at)
+					synctest.Wait()
+				}
+			}
+			return len(o.heard) - before
+		}
+		eve := netip.MustParseAddrPort("10.0.0.66:1")
+		for _, at := range []netip.AddrPort{alice.at, eve} {
+			if got := replay(at, 10*maxReplies); got > 2*maxReplies {
+				t.Errorf("from %v, %d letters get %d replies, want %d at most", at, 10*maxReplies*len(heard), got, 2*maxReplies)
+			}
+		}
+		time.Sleep(3 * cookieLife)
+		replay(alice.at, 1)
+		restarted := newCourier(Config{Identity: bob.identity, Write: bob.write, Allowed: bob.allowed, Take: bob.take, Log: bob.log},
+			newCorrespondents(bob.identity), bob.local)
+		for _, packet := range heard {
+			restarted.deliver(packet, alice.at)
+		}
+		if len(restarted.queue) != 0 {
+			t.Error("after a restart, an old letter is opened")
+		}
+		if got := len(bob.messages()); got != 1 {
+			t.Errorf("bob has %d messages, want 1", got)
+		}
+	})
+}
+
+// TestFloods lets an introduction take place beside all that a network can be full of: what
+// strangers make up, from one address and from forged ones, what they have overheard, and
+// what a paired peer says.
+func TestFloods(t *testing.T) {
+	inOffice(t, func(t *testing.T, o *postOffice, alice, bob *letterbox) {
+		friend, eve, to := signal.NewIdentity(), signal.NewIdentity(), bob.identity.PeerID()
+		known := []signal.PeerID{alice.identity.PeerID(), friend.PeerID()}
+		bob.allowed = func(id signal.PeerID) bool { return slices.Contains(known, id) }
+		at := func(i int) netip.AddrPort { // somewhere
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 1)
+		}
+		forged := write(t, eve, to, known[0], cookie{})
+		overheard := write(t, alice.identity, to, known[0], bob.baker.bake(known[0], alice.at))
+		flood := func() {
+			for i := range 1000 {
+				bob.deliver(forged, at(0))
+				bob.deliver(forged, at(i))
+				bob.deliver(forged, alice.at)
+				bob.deliver(overheard, at(i))
+				bob.deliver(overheard, alice.at)
+			}
+			for range 4 * openBurst {
+				bob.deliver(write(t, friend, to, friend.PeerID(), bob.baker.bake(friend.PeerID(), at(1))), at(1))
+			}
+			synctest.Wait()
+		}
+		flood()
+		begun := time.Now()
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			if _, err := alice.send(t.Context(), to, []byte("hello"), places(bob.at)); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begun); took > firstPause {
+				t.Errorf("it took %v, want %v at most", took, firstPause)
+			}
+		})
+		for range 10 {
+			flood()
+			time.Sleep(firstPause / 10)
+		}
+		sending.Wait()
+		for _, c := range bob.peers.known {
+			if len(c.opened) > maxOpened {
+				t.Errorf("%d letters are remembered", len(c.opened))
+			}
+		}
+		if len(bob.peers.known) != 2 {
+			t.Errorf("%d peers are remembered, want 2", len(bob.peers.known))
+		}
+	})
+}
+
+// TestOpeningIsLimited lets a peer that is allowed say more than it may.
+func TestOpeningIsLimited(t *testing.T) {
+	inOffice(t, func(t *testing.T, o *postOffice, alice, bob *letterbox) {
+		to, id := bob.identity.PeerID(), alice.identity.PeerID()
 		flood := func(letters int) {
 			for range letters {
-				sealed, err := alice.Seal(bob.identity.PeerID(), []byte(rand.Text()))
-				if err != nil {
-					t.Fatal(err)
-				}
-				bob.open(letter{from: alice.PeerID(), sealed: sealed}, &known, limit)
+				bob.deliver(write(t, alice.identity, to, id, bob.baker.bake(id, alice.at)), alice.at)
+				synctest.Wait()
 			}
 		}
 		flood(2 * openBurst)
-		if opened != openBurst {
-			t.Errorf("%d letters are opened at once, want %d", opened, openBurst)
+		if got := len(bob.messages()); got != openBurst {
+			t.Errorf("%d letters are opened at once, want %d", got, openBurst)
 		}
-		for range 10 {
+		for range 60 {
 			time.Sleep(time.Second)
-			flood(openRate)
+			flood(2 * openRate)
 		}
-		if want := openBurst + 10*openRate; opened != want || len(known.letters) != maxOpened {
-			t.Errorf("%d letters are opened in 10 s and %d known, want %d and %d", opened, len(known.letters), want, maxOpened)
+		peer := correspondentOf(t, bob.courier, id)
+		if got, want := len(bob.messages()), openBurst+60*openRate; got != want || len(peer.opened) != maxOpened {
+			t.Errorf("%d letters are opened in a minute and %d known, want %d and %d", got, len(peer.opened), want, maxOpened)
+		}
+		if most := openBurst + openRate*int(2*cookieLife/time.Second); most > maxOpened {
+			t.Errorf("%d letters can be opened while a cookie is good, and only %d are known when they come again", most, maxOpened)
+		}
+	})
+}
+
+func correspondentOf(t *testing.T, c *courier, id signal.PeerID) *correspondent {
+	t.Helper()
+	peer, err := c.peers.of(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return peer
+}
+
+func TestCorrespondentsAreBounded(t *testing.T) {
+	cs := newCorrespondents(signal.NewIdentity())
+	for range maxCorrespondents + 10 {
+		if _, err := cs.of(signal.NewIdentity().PeerID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(cs.known) != maxCorrespondents {
+		t.Errorf("%d are known, want %d", len(cs.known), maxCorrespondents)
+	}
+	c := correspond(t, cs.identity, signal.NewIdentity().PeerID())
+	for i := range 2 * maxAnswered {
+		q := question{nonce: [nonceSize]byte{byte(i), byte(i >> 8)}}
+		if !c.isNew(q) || c.isNew(q) {
+			t.Fatal("a question is new, once")
+		}
+		c.hold(held{netip.AddrPortFrom(netip.IPv6Loopback(), uint16(i)), cookie{}})
+	}
+	if len(c.answered) != maxAnswered || len(c.cookies) != maxCookies {
+		t.Errorf("%d questions and %d cookies are known, want %d and %d", len(c.answered), len(c.cookies), maxAnswered, maxCookies)
+	}
+}
+
+// BenchmarkHostile is what packets of strangers cost.
+func BenchmarkHostile(b *testing.B) {
+	alice, bob, toBob, _ := two(b)
+	cfg := Config{Identity: bob, Allowed: func(signal.PeerID) bool { return true }, Log: slog.New(slog.DiscardHandler)}
+	c := newCourier(cfg, newCorrespondents(bob), func(a netip.AddrPort) (netip.AddrPort, bool) { return a, true })
+	sealed, err := alice.Seal(bob.PeerID(), make([]byte, MaxMessage))
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := letter{from: alice.PeerID(), sealed: sealed}
+	forged := l.append(nil, bob.PeerID())
+	l.tag = l.tagBy(&toBob.out)
+	overheard := l.append(nil, bob.PeerID())
+	at := netip.MustParseAddrPort("10.0.0.1:1")
+	for name, packet := range map[string][]byte{"forged": forged, "overheard": overheard} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				c.deliver(packet, at)
+			}
+		})
+	}
+	b.Run("opened", func(b *testing.B) {
+		for b.Loop() {
+			bob.Open(alice.PeerID(), sealed)
 		}
 	})
 }

@@ -41,6 +41,7 @@ type heard struct {
 type found struct {
 	name string
 	port uint16
+	host string // without .local
 }
 
 // makeQuestion returns a packet that asks for an instance (RFC 6763 section 5).
@@ -155,8 +156,9 @@ func (h *heard) records(p *dnsmessage.Parser) error {
 		if err != nil {
 			return err
 		}
-		if srv.Port != 0 {
-			h.found = append(h.found, found{name, srv.Port})
+		host, ok := strings.CutSuffix(strings.ToLower(srv.Target.String()), local)
+		if ok && srv.Port != 0 {
+			h.found = append(h.found, found{name, srv.Port, host})
 		}
 	}
 	return nil

@@ -9,9 +9,15 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
-
-	"peerway/signal"
 )
+
+// testName returns a name as it is asked for.
+func testName(t testing.TB) string {
+	t.Helper()
+	alice, bob, toBob, _ := two(t)
+	_, text := newName(alice.PeerID(), bob.PeerID(), toBob, time.Now())
+	return text
+}
 
 // pack returns a packet of questions and answers.
 func pack(t testing.TB, m dnsmessage.Message) []byte {
@@ -24,7 +30,7 @@ func pack(t testing.TB, m dnsmessage.Message) []byte {
 }
 
 func TestQuestion(t *testing.T) {
-	name := newName(signal.NewIdentity().PeerID(), time.Now())
+	name := testName(t)
 	packet, err := makeQuestion(name)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +42,7 @@ func TestQuestion(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	name := newName(signal.NewIdentity().PeerID(), time.Now())
+	name := testName(t)
 	a := answer{name: name, port: 4711, host: "abc", addrs: []netip.Addr{
 		netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("fe80::1"),
 	}}
@@ -45,7 +51,7 @@ func TestAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, err := parse(packet)
-	if err != nil || !slices.Equal(h.found, []found{{name, 4711}}) || h.asked != nil {
+	if err != nil || !slices.Equal(h.found, []found{{name, 4711, "abc"}}) || h.asked != nil {
 		t.Errorf("parse() = %+v, %v", h, err)
 	}
 	var m dnsmessage.Message
@@ -66,7 +72,7 @@ func TestAnswer(t *testing.T) {
 	if m.ID != 77 || len(m.Questions) != 1 || m.Answers[0].Header.Class != dnsmessage.ClassINET || m.Answers[0].Header.TTL > 10 {
 		t.Errorf("an answer to who takes no part is %+v (RFC 6762 section 6.7)", m)
 	}
-	if h, err := parse(packet); err != nil || !slices.Equal(h.found, []found{{name, 4711}}) {
+	if h, err := parse(packet); err != nil || !slices.Equal(h.found, []found{{name, 4711, "abc"}}) {
 		t.Errorf("parse() = %+v, %v", h, err)
 	}
 }
@@ -109,7 +115,7 @@ func TestOthers(t *testing.T) {
 		{name: "records", m: dnsmessage.Message{
 			Header:  dnsmessage.Header{Response: true},
 			Answers: []dnsmessage.Resource{text, srv("a"+service, 1), srv("b._ipp._tcp.local.", 2), srv("c"+service, 0)},
-		}, found: []found{{"a", 1}}},
+		}, found: []found{{"a", 1, "x"}}},
 		{name: "an answer in a question", m: dnsmessage.Message{
 			Questions: []dnsmessage.Question{question("a"+service, dnsmessage.TypeSRV, dnsmessage.ClassINET)},
 			Answers:   []dnsmessage.Resource{srv("b"+service, 1)},
@@ -134,7 +140,7 @@ func TestManyItems(t *testing.T) {
 		questions.Questions = append(questions.Questions, dnsmessage.Question{Name: name, Type: dnsmessage.TypeSRV, Class: dnsmessage.ClassINET})
 		records.Answers = append(records.Answers, dnsmessage.Resource{
 			Header: dnsmessage.ResourceHeader{Name: name, Class: dnsmessage.ClassINET},
-			Body:   &dnsmessage.SRVResource{Target: dnsmessage.MustNewName("."), Port: 1},
+			Body:   &dnsmessage.SRVResource{Target: dnsmessage.MustNewName("x.local."), Port: 1},
 		})
 	}
 	if h, err := parse(pack(t, questions)); err != nil || len(h.asked) != maxItems {
@@ -152,7 +158,7 @@ func TestManyItems(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	name := newName(signal.PeerID{1}, time.Time{})
+	name := testName(f)
 	question, err := makeQuestion(name)
 	if err != nil {
 		f.Fatal(err)

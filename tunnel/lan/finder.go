@@ -2,8 +2,7 @@ package lan
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
+	"encoding/binary"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -24,43 +23,46 @@ const (
 	// twice in a second (RFC 6762 section 6).
 	firstAsk = 100 * time.Millisecond
 
-	// maxPlaces bounds the answers of one search that are believed, one of each address.
-	// Whoever overhears a question can answer it.
+	// maxPlaces bounds the places of one peer, one at each address. Whoever overhears an
+	// answer can repeat it as if from others, but comes second.
 	maxPlaces = 8
-)
 
-// What a host on the network can make this one say: answers a second.
-const (
-	answerRate  = 10
-	answerBurst = 20
+	// What all peers together can make this one say: Wi-Fi is slow at what is for all.
+	answerRateAll  = 20 // a second
+	answerBurstAll = 40
 )
 
 // A finder finds peers by multicast DNS, and lets itself be found.
 type finder struct {
-	peer     signal.PeerID // this one
-	port     uint16        // where letters to it go
+	me       signal.PeerID
+	port     uint16 // where letters to it go
+	peers    *correspondents
+	allowed  func(signal.PeerID) bool
 	loopback bool
 	log      *slog.Logger
 
-	host    string // random
 	answers *rate.Limiter
 	changed chan struct{} // holds a token when networks have changed
 
 	mu       sync.Mutex
 	links    links
-	channels []*channel                       // open
-	searches map[string]chan<- netip.AddrPort // by the names asked for
+	channels []*channel        // open
+	searches map[string]search // by the names asked for
 }
 
-func newFinder(peer signal.PeerID, port uint16, loopback bool, log *slog.Logger) *finder {
-	var host [8]byte
-	rand.Read(host[:]) // never fails since Go 1.24
+// A search is for the peer that a name was made for.
+type search struct {
+	name
+	peer *correspondent
+	hits chan<- netip.AddrPort
+}
+
+func newFinder(cfg Config, peers *correspondents) *finder {
 	return &finder{
-		peer: peer, port: port, loopback: loopback, log: log,
-		host:     hex.EncodeToString(host[:]),
-		answers:  rate.NewLimiter(answerRate, answerBurst),
+		me: cfg.Identity.PeerID(), port: cfg.Port, peers: peers, allowed: cfg.Allowed, loopback: cfg.Loopback, log: cfg.Log,
+		answers:  rate.NewLimiter(answerRateAll, answerBurstAll),
 		changed:  make(chan struct{}, 1),
-		searches: make(map[string]chan<- netip.AddrPort),
+		searches: make(map[string]search),
 	}
 }
 
@@ -159,23 +161,44 @@ func (f *finder) hear(c *channel, packet []byte, from netip.AddrPort) {
 	if err != nil {
 		return // there are many programs, and not all are right
 	}
-	now := time.Now()
-	for _, name := range h.asked {
-		if isName(name, f.peer, now) && f.answers.AllowN(now, 1) {
-			f.answer(c, l, answer{name: name, legacy: from.Port() != port, id: h.id}, from)
+	for _, text := range h.asked {
+		if a, ok := f.admit(c, l, text, time.Now()); ok {
+			a.legacy, a.id = from.Port() != port, h.id
+			f.answer(c, l, a, from)
 		}
 	}
 	if from.Port() != port {
 		return // RFC 6762 section 6: answers come from there
 	}
 	for _, found := range h.found {
-		f.tell(found.name, netip.AddrPortFrom(from.Addr(), found.port))
+		f.tell(found, from.Addr())
 	}
+}
+
+// admit returns the answer to a question for a name, if it is of a peer that may ask, and
+// does not ask too much.
+func (f *finder) admit(c *channel, l *link, text string, now time.Time) (answer, bool) {
+	n, ok := parseName(text, f.me)
+	if !ok || !f.allowed(n.from) {
+		return answer{}, false
+	}
+	peer, err := f.peers.of(n.from)
+	if err != nil || !n.isGenuine(peer, now) || !peer.isNew(question{n.nonce, l.device.Index, c.v4 != nil}) {
+		return answer{}, false
+	}
+	return answer{name: text, host: hostOf(&peer.out, n.nonce, f.port)}, peer.answers.AllowN(now, 1) && f.answers.AllowN(now, 1)
+}
+
+// hostOf returns the host in the answer to a question: nobody can make it up but the peer
+// that was asked for.
+func hostOf(key *[32]byte, nonce [nonceSize]byte, port uint16) string {
+	t := tagOf(key, forAnswer, nonce[:], binary.BigEndian.AppendUint16(nil, port))
+	return encode(t[:])
 }
 
 // answer says where this peer is, to all on the link, or to a program that takes no part.
 func (f *finder) answer(c *channel, l *link, a answer, to netip.AddrPort) {
-	a.port, a.host, a.addrs = f.port, f.host, l.addrs()
+	a.port, a.addrs = f.port, l.addrs()
 	packet, err := a.pack()
 	if err != nil {
 		f.log.Debug("no answer", "err", err)
@@ -188,21 +211,27 @@ func (f *finder) answer(c *channel, l *link, a answer, to netip.AddrPort) {
 	c.say(l, packet)
 }
 
-// tell tells a search of a place.
-func (f *finder) tell(name string, at netip.AddrPort) {
+// tell tells a search of a place, if the peer itself says that it is there.
+func (f *finder) tell(place found, at netip.Addr) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if search, ok := f.searches[name]; ok {
-		select {
-		case search <- at:
-		default: // nobody can be in so many places
-		}
+	search, ok := f.searches[place.name]
+	f.mu.Unlock()
+	if !ok || place.host != hostOf(&search.peer.in, search.nonce, place.port) {
+		return
+	}
+	select {
+	case search.hits <- netip.AddrPortFrom(at, place.port):
+	default: // nobody can be in so many places
 	}
 }
 
-// find calls at for each place where a peer may be, until it is told to stop, ctx is done,
-// or a second has passed. Any of them may be a lie.
-func (f *finder) find(ctx context.Context, peer signal.PeerID, at func(netip.AddrPort)) {
+// find calls at for each place where a peer may be, until ctx is done or a second has passed.
+func (f *finder) find(ctx context.Context, to signal.PeerID, at func(netip.AddrPort)) {
+	peer, err := f.peers.of(to)
+	if err != nil {
+		f.log.Debug("nobody to ask for", "peer", to, "err", err)
+		return
+	}
 	var names []string
 	hits := make(chan netip.AddrPort, 2*maxPlaces)
 	defer func() {
@@ -213,12 +242,12 @@ func (f *finder) find(ctx context.Context, peer signal.PeerID, at func(netip.Add
 		}
 	}()
 	ask := func() {
-		name := newName(peer, time.Now())
-		names = append(names, name)
+		n, text := newName(f.me, to, peer, time.Now())
+		names = append(names, text)
 		f.mu.Lock()
-		f.searches[name] = hits
+		f.searches[text] = search{n, peer, hits}
 		f.mu.Unlock()
-		f.ask(name)
+		f.ask(text)
 	}
 	ask()
 	pause := firstAsk
@@ -236,7 +265,7 @@ func (f *finder) find(ctx context.Context, peer signal.PeerID, at func(netip.Add
 				at(place)
 			}
 		case <-again.C:
-			ask() // what is known may be a lie
+			ask() // the peer may not be there any more, or not reply there
 			pause *= 2
 			again.Reset(pause)
 		case <-end.C:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/net/ipv4"
 
 	"peerway/signal"
 )
@@ -138,17 +139,20 @@ func TestWhoAnswers(t *testing.T) {
 	ask("_services._dns-sd._udp.local.", dnsmessage.TypePTR)
 	ask(service[1:], dnsmessage.TypePTR)
 	ask(service[1:], dnsmessage.TypeALL)
-	ask(newName(signal.NewIdentity().PeerID(), time.Now())+service, dnsmessage.TypeSRV)
-	name := newName(id, time.Now())
+	ask(testName(t)+service, dnsmessage.TypeSRV)
+	alice := signal.NewIdentity()
+	n, name := newName(alice.PeerID(), id, correspond(t, alice, id), time.Now())
 	ask(name+service, dnsmessage.TypeSRV)
+	ask(name+service, dnsmessage.TypeSRV) // overheard
 	buffer := make([]byte, maxDNS)
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	n, from, err := conn.ReadFromUDPAddrPort(buffer)
+	size, from, err := conn.ReadFromUDPAddrPort(buffer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := parse(buffer[:n])
-	if err != nil || h.id != 7 || !slices.Equal(h.found, []found{{name, at.Port()}}) || from.Port() != port {
+	h, err := parse(buffer[:size])
+	host := hostOf(&correspond(t, alice, id).in, n.nonce, at.Port())
+	if err != nil || h.id != 7 || !slices.Equal(h.found, []found{{name, at.Port(), host}}) || from.Port() != port {
 		t.Errorf("%v says %+v, %v", from, h, err)
 	}
 }
@@ -162,42 +166,122 @@ func loopbackLinks(t *testing.T) links {
 	return slices.DeleteFunc(on, func(l link) bool { return l.device.Flags&net.FlagLoopback == 0 })
 }
 
-// TestAnswersAreLimited asks more often than anybody needs to.
-func TestAnswersAreLimited(t *testing.T) {
-	n, id, _ := newNeighbours(t, anybody, nil)
-	f := n.finder
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	to := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	c := &channel{conn: conn}
-	const questions = 1000
-	for range questions {
-		packet, err := makeQuestion(newName(id, time.Now()))
-		if err != nil {
-			t.Fatal(err)
+// A crowd is a finder and those who ask for it, in no network.
+type crowd struct {
+	*finder
+	t    *testing.T
+	eth0 *link
+	now  time.Time
+}
+
+func newCrowd(t *testing.T, allowed func(signal.PeerID) bool) *crowd {
+	t.Helper()
+	cfg := Config{Identity: signal.NewIdentity(), Port: 1, Allowed: allowed}
+	eth0 := &link{device: net.Interface{Index: 2, Name: "eth0"}}
+	return &crowd{newFinder(cfg, newCorrespondents(cfg.Identity)), t, eth0, time.Unix(1e9, 0)}
+}
+
+// name returns a new name by which somebody asks for the finder, pretending to be another.
+func (c *crowd) name(by signal.Identity, as signal.PeerID) string {
+	c.t.Helper()
+	_, text := newName(as, c.me, correspond(c.t, by, c.me), c.now)
+	return text
+}
+
+// asks reports whether a question is answered, by IPv6.
+func (c *crowd) asks(text string) bool {
+	_, ok := c.admit(&channel{}, c.eth0, text, c.now)
+	return ok
+}
+
+// TestQuestionsOfMany lets a question be answered beside all that a network can be full of:
+// what strangers make up or have overheard, and what a paired peer says.
+func TestQuestionsOfMany(t *testing.T) {
+	alice, friend, eve := signal.NewIdentity(), signal.NewIdentity(), signal.NewIdentity()
+	c := newCrowd(t, func(id signal.PeerID) bool { return id == alice.PeerID() || id == friend.PeerID() })
+	overheard := make([]string, 100)
+	for i := range overheard {
+		overheard[i] = c.name(alice, alice.PeerID())
+		if i < answerBurst && !c.asks(overheard[i]) {
+			t.Errorf("question %d of a peer is not answered", i)
 		}
-		f.hear(c, packet, to)
+		c.asks(overheard[i])
 	}
-	conn.SetReadDeadline(time.Now().Add(time.Second))
-	answers := 0
-	for buffer := make([]byte, maxDNS); ; answers++ {
-		if _, err := conn.Read(buffer); err != nil {
-			break
+	c.now = c.now.Add(time.Minute)
+	forged := c.name(eve, alice.PeerID())
+	said, floods := 0, 10
+	for range floods {
+		c.now = c.now.Add(time.Second)
+		for i := range 1000 {
+			for _, text := range []string{forged, overheard[i%len(overheard)], "a.b", ""} {
+				if c.asks(text) {
+					t.Fatalf("%q is answered", text)
+				}
+			}
+		}
+		for range 4 * answerBurst {
+			if c.asks(c.name(friend, friend.PeerID())) {
+				said++
+			}
+		}
+		if !c.asks(c.name(alice, alice.PeerID())) {
+			t.Error("a question is not answered beside a flood")
 		}
 	}
-	if answers == 0 || answers > questions/4 {
-		t.Errorf("%d questions get %d answers", questions, answers)
+	if most := answerBurst + floods*answerRate; said > most {
+		t.Errorf("a peer gets %d answers, want %d at most", said, most)
+	}
+	if len(c.peers.known) != 2 {
+		t.Errorf("%d peers are remembered, want 2", len(c.peers.known))
+	}
+}
+
+// TestQuestionsByManyWays lets one question come by several networks.
+func TestQuestionsByManyWays(t *testing.T) {
+	alice := signal.NewIdentity()
+	c := newCrowd(t, anybody)
+	text := c.name(alice, alice.PeerID())
+	for _, on := range []*link{c.eth0, {device: net.Interface{Index: 3}}} {
+		for _, by := range []*channel{{}, {v4: new(ipv4.PacketConn)}} {
+			if _, ok := c.admit(by, on, text, c.now); !ok {
+				t.Error("a question is answered by one way only")
+			}
+		}
+	}
+}
+
+// TestLiars lets others answer a question.
+func TestLiars(t *testing.T) {
+	alice, bob := signal.NewIdentity(), signal.NewIdentity()
+	cfg := Config{Identity: alice}
+	f := newFinder(cfg, newCorrespondents(alice))
+	toBob := correspond(t, alice, bob.PeerID())
+	n, text := newName(alice.PeerID(), bob.PeerID(), toBob, time.Now())
+	hits := make(chan netip.AddrPort, 1)
+	f.searches[text] = search{n, toBob, hits}
+	at := netip.MustParseAddr("10.0.0.66")
+	host := hostOf(&toBob.in, n.nonce, 4711)
+	f.tell(found{text, 4711, "host"}, at)
+	f.tell(found{text, 4712, host}, at)
+	f.tell(found{text, 4711, hostOf(&toBob.out, n.nonce, 4711)}, at)
+	f.tell(found{text, 4711, hostOf(&toBob.in, [nonceSize]byte{}, 4711)}, at)
+	f.tell(found{"another", 4711, host}, at)
+	if len(hits) != 0 {
+		t.Errorf("%v is believed", <-hits)
+	}
+	f.tell(found{text, 4711, host}, at)
+	f.tell(found{text, 4711, host}, at) // nobody is waited for
+	if len(hits) != 1 {
+		t.Error("the peer is not believed")
 	}
 }
 
 // TestNoNetwork runs where there is none, as a laptop that wakes up.
 func TestNoNetwork(t *testing.T) {
-	f := newFinder(signal.PeerID{1}, 1, false, nil)
+	cfg := Config{Identity: signal.NewIdentity()}
+	f := newFinder(cfg, newCorrespondents(cfg.Identity))
 	if _, ok := f.local(netip.MustParseAddrPort("10.0.0.1:1")); ok {
 		t.Error("an address is local without a network")
 	}
-	f.find(t.Context(), signal.PeerID{2}, func(at netip.AddrPort) { t.Errorf("found at %v", at) })
+	f.find(t.Context(), signal.NewIdentity().PeerID(), func(at netip.AddrPort) { t.Errorf("found at %v", at) })
 }

@@ -14,8 +14,8 @@ type Config struct {
 	Identity signal.Identity
 	Port     uint16                                                      // of the path socket
 	Write    func(packet []byte, to netip.AddrPort) error                // sends from the path socket
-	Allowed  func(signal.PeerID) bool                                    // whose letters are opened; does not block
-	Take     func(from signal.PeerID, message []byte, at netip.AddrPort) // takes a message of a peer, genuine, once; does not block
+	Allowed  func(signal.PeerID) bool                                    // who may ask for and write to this peer; does not block
+	Take     func(from signal.PeerID, message []byte, at netip.AddrPort) // takes a message of a peer, genuine, recent, once; does not block
 	Loopback bool                                                        // this host is a local network as well
 	Log      *slog.Logger                                                // nil discards
 }
@@ -32,12 +32,9 @@ func New(cfg Config) *Neighbours {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := newFinder(cfg.Identity.PeerID(), cfg.Port, cfg.Loopback, cfg.Log)
-	return &Neighbours{f, &courier{
-		identity: cfg.Identity, write: cfg.Write, local: f.local, allowed: cfg.Allowed, take: cfg.Take, log: cfg.Log,
-		queue:   make(chan letter, maxQueue),
-		waiting: make(map[proof]chan<- netip.AddrPort),
-	}}
+	peers := newCorrespondents(cfg.Identity)
+	f := newFinder(cfg, peers)
+	return &Neighbours{f, newCourier(cfg, peers, f.local)}
 }
 
 // Run answers neighbours until ctx is done, and returns its cause. Without it nobody is
@@ -60,7 +57,7 @@ func (n *Neighbours) NetworkChanged() { n.finder.networkChanged() }
 // IsPacket reports whether a packet that came to the path socket is for
 // [Neighbours.Deliver].
 func IsPacket(packet []byte) bool {
-	return len(packet) > 0 && (packet[0] == typeLetter || packet[0] == typeAck)
+	return len(packet) > 0 && (packet[0] == typeLetter || packet[0] == typeAck || packet[0] == typeChallenge)
 }
 
 // Deliver takes a packet that came to the path socket from an address. It borrows packet

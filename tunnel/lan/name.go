@@ -1,10 +1,9 @@
 package lan
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"strings"
 	"time"
 
@@ -14,39 +13,74 @@ import (
 // Sizes of what a name is made of, in bytes.
 const (
 	nonceSize = 8
-	nameMAC   = 16
+	daySize   = 2
 )
 
-// newName returns a name for a peer that nobody can recognise who does not know its id,
-// and that is never the same twice: an instance of a service (RFC 6763 section 4.1.1).
-func newName(peer signal.PeerID, now time.Time) string {
-	var nonce [nonceSize]byte
-	rand.Read(nonce[:]) // never fails since Go 1.24
-	return nameOf(peer, nonce[:], now)
+// maxAge is for how long a name can be asked for again by who has overheard it. Clocks may
+// be that late, as that of a device that was off for days and has none that goes on. Names of
+// the future are good: nobody has overheard them yet, so it is this host's clock that is late.
+const maxAge = 7 // days
+
+// A name is what a peer is asked for by. None comes twice. Nobody learns from it who asks for
+// whom but the two, and nobody else can make it up.
+type name struct {
+	nonce [nonceSize]byte
+	day   uint16 // since 1970, as the one who asks has it
+	tag   tag
+	from  signal.PeerID // as long as the tag was not looked at: a claim
 }
 
-func nameOf(peer signal.PeerID, nonce []byte, day time.Time) string {
-	mac := hmac.New(sha256.New, peer[:])
-	mac.Write([]byte("peerway lan v1 name\x00" + day.UTC().Format(time.DateOnly)))
-	mac.Write(nonce)
-	b := append(nonce[:len(nonce):len(nonce)], mac.Sum(nil)[:nameMAC]...)
-	return strings.ToLower(nameEncoding().EncodeToString(b))
+// newName returns a name by which one peer asks for another, and its text: an instance of a
+// service (RFC 6763 section 4.1.1).
+func newName(from, to signal.PeerID, by *correspondent, now time.Time) (name, string) {
+	n := name{day: dayOf(now), from: from}
+	rand.Read(n.nonce[:]) // never fails since Go 1.24
+	n.tag = n.tagBy(&by.out)
+	return n, n.text(to)
 }
 
-// isName reports whether name is one of peer's. Those of the day before and after count,
-// because clocks differ. Case does not matter (RFC 6762 section 16).
-func isName(name string, peer signal.PeerID, now time.Time) bool {
-	name = strings.ToLower(name)
-	b, err := nameEncoding().DecodeString(strings.ToUpper(name))
-	if err != nil || len(b) != nonceSize+nameMAC {
-		return false
+func dayOf(t time.Time) uint16 { return uint16(max(0, t.Unix()/(24*60*60))) }
+
+func (n *name) body() []byte {
+	return binary.BigEndian.AppendUint16(n.nonce[:nonceSize:nonceSize], n.day)
+}
+
+func (n *name) tagBy(key *[32]byte) tag { return tagOf(key, forQuestion, n.body()) }
+
+// text returns the name in two labels (RFC 1035 section 2.3.4).
+func (n *name) text(to signal.PeerID) string {
+	masked := mask(n.from, to, n.nonce[:])
+	return encode(append(n.body(), n.tag[:]...)) + "." + encode(masked[:])
+}
+
+// parseName reads what text writes. Case does not matter (RFC 6762 section 16). Who asks is a
+// claim, and somebody unknown unless it is for to.
+func parseName(text string, to signal.PeerID) (n name, ok bool) {
+	first, second, _ := strings.Cut(text, ".")
+	b, ok1 := decode(first, nonceSize+daySize+len(n.tag))
+	masked, ok2 := decode(second, idSize)
+	if !ok1 || !ok2 {
+		return name{}, false
 	}
-	for day := -1; day <= 1; day++ {
-		if name == nameOf(peer, b[:nonceSize], now.UTC().AddDate(0, 0, day)) {
-			return true
-		}
-	}
-	return false
+	n.nonce = [nonceSize]byte(b)
+	n.day = binary.BigEndian.Uint16(b[nonceSize:])
+	n.tag = tag(b[nonceSize+daySize:])
+	n.from = mask(signal.PeerID(masked), to, n.nonce[:])
+	return n, true
 }
 
-func nameEncoding() *base32.Encoding { return base32.StdEncoding.WithPadding(base32.NoPadding) }
+// isGenuine reports whether the correspondent asks by the name, and not too long ago.
+func (n *name) isGenuine(from *correspondent, now time.Time) bool {
+	return n.tag.equal(n.tagBy(&from.in)) && int(n.day) >= int(dayOf(now))-maxAge
+}
+
+// encode returns bytes as a label.
+func encode(b []byte) string {
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))
+}
+
+// decode reads so many bytes that encode has written, in any case.
+func decode(label string, size int) ([]byte, bool) {
+	b, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ToUpper(label))
+	return b, err == nil && len(b) == size && encode(b) == strings.ToLower(label)
+}
