@@ -113,6 +113,7 @@ type Client struct {
 	changed   chan struct{} // closed and replaced at every login
 	key       []byte        // the server's public key, once it is known
 	abort     func(error)   // ends the dial that is under way; nil: there is none
+	trouble   error         // why there is no connection; nil: there is one, or nobody knows
 }
 
 // New returns a client that is not connected. It acquires nothing.
@@ -149,6 +150,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		c.setTrouble(err)
 		refused, isRefused := errors.AsType[*RefusedError](err)
 		if isRefused && (refused.Code != WrongPin || !ever) {
 			return refused
@@ -179,6 +181,19 @@ func (c *Client) Run(ctx context.Context) error {
 			backoff = backoffMin
 		}
 	}
+}
+
+// Trouble returns why there is no connection, or nil if there is one or nobody knows yet.
+func (c *Client) Trouble() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trouble
+}
+
+func (c *Client) setTrouble(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trouble = err
 }
 
 // wait waits for d, or until the network has changed.
@@ -261,7 +276,7 @@ func (c *Client) announce(link *wire.Link) {
 // and waits until it is on its way there. It is in the server's hands, before
 // all that is sent or relayed later, as soon as it is queued, which never waits.
 // It fails with [signal.ErrOffline], [signal.ErrNotAllowed] or
-// [signal.ErrDisconnected], or the cause of ctx.
+// [signal.ErrDisconnected], which comes with why there is no connection, or the cause of ctx.
 func (c *Client) Send(ctx context.Context, to signal.PeerID, sealed []byte) error {
 	if len(sealed) > signal.MaxSealed {
 		return fmt.Errorf("send to %s: %d bytes, at most %d", to.Short(), len(sealed), signal.MaxSealed)
@@ -358,7 +373,10 @@ func (c *Client) request(ctx context.Context, kind wire.Type, body any) error {
 	c.mu.Lock()
 	link := c.link.Load()
 	if link == nil {
-		c.mu.Unlock()
+		defer c.mu.Unlock()
+		if c.trouble != nil {
+			return fmt.Errorf("%w: %w", signal.ErrDisconnected, c.trouble)
+		}
 		return signal.ErrDisconnected
 	}
 	id, err := c.ask(link, kind, body, func(_ wire.Frame, err error) { result <- err })

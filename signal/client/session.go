@@ -261,6 +261,7 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	} else {
 		s.log.Info("logged in to the signal server", "remote", s.cfg.URL.Addr, "local", w.Name)
 	}
+	s.setTrouble(nil)
 	s.cfg.Handler.Connected(Info{Name: w.Name, Server: s.server, Other: s.other, Observed: observed})
 	return nil
 }
