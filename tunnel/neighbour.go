@@ -58,6 +58,7 @@ func (c *climber) post(msg message) error {
 			if nearErr == nil {
 				return nil
 			}
+			c.s.absent.Store(true)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -96,10 +97,21 @@ func (c *climber) postNear(ctx context.Context, msg message) error {
 	return nil
 }
 
+// explain adds to the error of an introduction that was in vain that the peer was looked for
+// in the local networks as well, where nobody has said so yet: the signal server has not
+// refused to introduce the two, but has not done it either.
+func (s *session) explain(err error) error {
+	if errors.Is(err, ErrNoPath) && s.absent.Load() && !errors.Is(err, ErrNotNear) {
+		return fmt.Errorf("%w; %w", err, ErrNotNear)
+	}
+	return err
+}
+
 // meet records where the peer is in the local network, if at is valid.
 func (s *session) meet(at netip.AddrPort) {
 	if at.IsValid() {
 		s.near.Store(&at)
+		s.absent.Store(false)
 	}
 }
 

@@ -65,6 +65,7 @@ type session struct {
 	hints hints // for the congestion controller
 
 	near   atomic.Pointer[netip.AddrPort] // where the peer is in the local network; nil: not known
+	absent atomic.Bool                    // it was not found there
 	flight flight                         // what nobody may have received
 
 	route *pathsock.Peer // opened by register, closed by run
@@ -240,7 +241,7 @@ func (s *session) serve(ctx context.Context) error {
 
 	conn, err := s.connect(ctx, introduced)
 	if err != nil {
-		return err
+		return s.explain(err)
 	}
 	defer func() { conn.CloseWithError(closeCode(context.Cause(ctx)), "") }()
 
