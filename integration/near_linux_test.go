@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -161,6 +162,54 @@ func TestNotNear(t *testing.T) {
 	}
 }
 
+// TestNearAfterRestart ends all, takes the signal server away, and starts the two again.
+func TestNearAfterRestart(t *testing.T) {
+	v := newVicinity(t)
+	services := v.peer.services()
+	v.gateway.stop(syscall.SIGINT)
+	v.peer.stop(syscall.SIGINT)
+	v.server.kill()
+
+	v.peer = startRole(t, v.LAN, v.peer.state, "expose", append([]string{"-v"}, services...)...)
+	v.peer.waitRunning(v.LAN)
+	begun := time.Now()
+	v.gateway = startRole(t, v.beside, v.gateway.state, "connect", "-v")
+	v.gateway.says("ready")
+	t.Logf("ready after %v", time.Since(begun).Round(time.Millisecond))
+	if web, cam := v.gateway.url("home", "web"), v.gateway.url("home", "cam"); web != nearWeb || cam != nearCam {
+		t.Errorf("the services are at %s and %s, want %s and %s", web, cam, nearWeb, nearCam)
+	}
+	v.wantListed("remembered")
+	v.wantPage("after a restart")
+	v.wantListed("online")
+	if err := decode(t.Context(), v.beside, "ffmpeg", nearCam, "tcp", 20); err != nil {
+		t.Error(err)
+	}
+
+	// One of the services is gone meanwhile.
+	services = slices.DeleteFunc(services, func(s string) bool { return strings.HasPrefix(s, "web=") })
+	v.peer.stop(syscall.SIGINT)
+	v.gateway.waitNoTunnels(patience)
+	v.peer = startRole(t, v.LAN, v.peer.state, "expose", append([]string{"-v"}, services...)...)
+	v.peer.waitRunning(v.LAN)
+	page, err := v.beside.Command(t.Context(), "curl", "--silent", "--noproxy", "*", "--write-out", "%{http_code}", nearWeb+"/small").Output()
+	if err != nil || !strings.Contains(string(page), "failed at the peer: the peer does not expose a service of that name") || !strings.HasSuffix(string(page), "404") {
+		t.Errorf("a service that is gone: %v: %s", err, page)
+	}
+	if err := decode(t.Context(), v.beside, "ffmpeg", nearCam, "tcp", 20); err != nil {
+		t.Error(err)
+	}
+}
+
+// wantListed wants the gateway to list the services of the peer in a state.
+func (v *vicinity) wantListed(state string) {
+	v.t.Helper()
+	out, code := v.gateway.asks(v.beside, "ls")
+	if code != 0 || strings.Count(out, "  home  "+state+" ") < 2 {
+		v.t.Errorf("exit code %d; want services that are %s:\n%s", code, state, out)
+	}
+}
+
 // TestHostileNeighbour puts somebody into the network who is not paired.
 func TestHostileNeighbour(t *testing.T) {
 	v := newVicinity(t)
@@ -227,7 +276,7 @@ func pester(conn *net.UDPConn, path netip.AddrPort) error {
 		broken[i%len(broken)] ^= byte(i)
 		letter := make([]byte, 1+i%1472)
 		random.Read(letter)
-		letter[0] = byte(10 + i%2) // what package lan takes
+		letter[0] = []byte{10, 11, 14}[i%3] // what package lan takes
 		for _, out := range []struct {
 			packet []byte
 			to     netip.AddrPort

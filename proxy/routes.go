@@ -74,7 +74,8 @@ func (r *Routes) RemovePeer(name string) {
 }
 
 // SetCut says whether this process has no connection to the signal server. Then
-// nobody knows whether a peer is offline, and errors do not say so.
+// nobody knows whether a peer is offline, nor what it offers by now: it is worth a try,
+// which finds out what is wrong.
 func (r *Routes) SetCut(cut bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -164,14 +165,8 @@ func (r *Routes) find(target Target) (Target, string, error) {
 	}
 	scheme, ok := p.services[target.Service]
 	switch {
-	case !p.online && r.near && (ok || len(p.services) == 0):
+	case !p.online && (r.cut || r.near && (ok || len(p.services) == 0)):
 		return target, scheme, nil
-	case !p.online && r.cut:
-		return target, scheme, &Error{
-			Code: CodeNoPath, Hop: HopSignal, Target: target,
-			Reason: "this gateway has no connection to the signal server, which introduces the two",
-			Fix:    "check this machine's network; the gateway keeps trying",
-		}
 	case !p.online:
 		return target, scheme, &Error{
 			Code: CodePeerOffline, Hop: HopPeer, Target: target,

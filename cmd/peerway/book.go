@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,8 +14,8 @@ import (
 	"peerway/signal"
 )
 
-// A book knows the peers: who is paired with this one, under which name, and
-// what the signal server says of them. The names are those of the pairing: the
+// A book knows the peers: who is paired with this one, under which name, what
+// they expose, and what the signal server says of them. The names are those of the pairing: the
 // server, which is not trusted, cannot rename a peer. It is safe for concurrent
 // use.
 type book struct {
@@ -21,7 +23,8 @@ type book struct {
 
 	mu    sync.Mutex
 	peers []state.Peer
-	seen  map[signal.PeerID]signal.Presence
+	seen  map[signal.PeerID]signal.Presence // without Peer: what is remembered of an earlier life
+	news  chan struct{}                     // holds a token when services have changed
 }
 
 // openBook returns the book of the peers that dir remembers.
@@ -30,7 +33,49 @@ func openBook(dir *state.Dir) (*book, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &book{dir: dir, peers: peers, seen: make(map[signal.PeerID]signal.Presence)}, nil
+	services, err := dir.Services()
+	if err != nil {
+		return nil, err
+	}
+	b := &book{dir: dir, peers: peers, seen: make(map[signal.PeerID]signal.Presence), news: make(chan struct{}, 1)}
+	for _, p := range peers {
+		b.seen[p.ID] = signal.Presence{Services: services[p.ID]}
+	}
+	return b, nil
+}
+
+// saveEvery is how often services are saved that change all the time.
+const saveEvery = 10 * time.Second
+
+// Run saves what the peers expose when it has changed, until ctx is done.
+func (b *book) Run(ctx context.Context, log *slog.Logger) error {
+	for {
+		select {
+		case <-b.news:
+			b.save(log)
+			pause(ctx, saveEvery)
+		case <-ctx.Done():
+			select {
+			case <-b.news:
+				b.save(log)
+			default:
+			}
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// save saves what the peers expose.
+func (b *book) save(log *slog.Logger) {
+	b.mu.Lock()
+	services := make(map[signal.PeerID][]signal.Service)
+	for _, p := range b.peers {
+		services[p.ID] = b.seen[p.ID].Services
+	}
+	b.mu.Unlock()
+	if err := b.dir.SaveServices(services); err != nil {
+		log.Warn("cannot remember what the peers expose", "err", err)
+	}
 }
 
 // add remembers a peer, also for the next life of this process, and returns the
@@ -143,7 +188,21 @@ func (b *book) note(p *signal.Presence) (name string, before signal.Presence, ok
 		p.Services = before.Services // so that they can still be named
 	}
 	b.seen[p.Peer] = *p
+	if !slices.Equal(p.Services, before.Services) {
+		select {
+		case b.news <- struct{}{}:
+		default:
+		}
+	}
 	return name, before, true
+}
+
+// services returns what a peer exposes, as far as is known.
+func (b *book) services(name string) []signal.Service {
+	id, _ := b.id(name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen[id].Services
 }
 
 // report describes the peers in the order in which they were paired. url returns where a
@@ -154,7 +213,10 @@ func (b *book) report(url func(peer string, s signal.Service) string) []peerRepo
 	list := make([]peerReport, len(b.peers))
 	for i, p := range b.peers {
 		seen := b.seen[p.ID]
-		list[i] = peerReport{Name: p.Name, ID: p.ID.String(), Online: seen.Online, Services: []string{}}
+		list[i] = peerReport{
+			Name: p.Name, ID: p.ID.String(), Online: seen.Online, Services: []string{},
+			Remembered: seen.Peer.IsZero() && len(seen.Services) > 0,
+		}
 		for _, s := range seen.Services {
 			list[i].Services = append(list[i].Services, s.Name)
 			if at := url(p.Name, s); at != "" {

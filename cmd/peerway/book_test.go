@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"peerway/cmd/peerway/state"
 	"peerway/signal"
@@ -91,6 +96,57 @@ func TestNotePresence(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("report() = %+v, want %+v", got, want)
 	}
+}
+
+// What a peer exposes is remembered for the next life of the process.
+func TestServicesAreRemembered(t *testing.T) {
+	b := newTestBook(t)
+	home, _ := add(t, b, "home")
+	office, _ := add(t, b, "office")
+	log := slog.New(slog.DiscardHandler)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var saving sync.WaitGroup
+		saving.Go(func() { b.Run(ctx, log) })
+		remembered := func() []peerReport {
+			t.Helper()
+			synctest.Wait()
+			again, err := openBook(b.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return again.report(func(string, signal.Service) string { return "" })
+		}
+		say := func(id signal.PeerID, online bool, services ...signal.Service) {
+			b.note(&signal.Presence{Peer: id, Online: online, Services: services})
+		}
+		cam, web := signal.Service{Name: "cam", Scheme: "rtsp"}, signal.Service{Name: "web", Scheme: "http"}
+		want := []peerReport{
+			{Name: "home", ID: home.String(), Services: []string{"cam", "web"}, Remembered: true},
+			{Name: "office", ID: office.String(), Services: []string{}},
+		}
+		say(home, true, cam, web)
+		if got := remembered(); !reflect.DeepEqual(got, want) {
+			t.Errorf("remembered: %+v, want %+v", got, want)
+		}
+		say(home, false) // it is away, and its services stay
+		say(office, true, web)
+		if got := remembered(); !reflect.DeepEqual(got, want) {
+			t.Errorf("saved too often: %+v", got)
+		}
+		time.Sleep(saveEvery)
+		want[1].Services, want[1].Remembered = []string{"web"}, true
+		if got := remembered(); !reflect.DeepEqual(got, want) {
+			t.Errorf("remembered: %+v, want %+v", got, want)
+		}
+		say(home, true, cam)
+		cancel() // with something to save
+		saving.Wait()
+		want[0].Services = []string{"cam"}
+		if got := remembered(); !reflect.DeepEqual(got, want) {
+			t.Errorf("remembered: %+v, want %+v", got, want)
+		}
+	})
 }
 
 func TestBookIsBounded(t *testing.T) {

@@ -31,7 +31,10 @@ func (p *program) connect() *cobra.Command {
 peerway expose printed it pairs first; the pairing is remembered, so that next time no code is needed.
 
 On standard output: "ready NAME" when it is logged in, then a line "service SERVICE PEER URL" for each
-service that can be reached, also for those that come later. Each address takes HTTP and RTSP.`,
+service that can be reached, also for those that come later. Each address takes HTTP and RTSP.
+
+Without a signal server for two seconds it is ready too, with the services of last time: the peers are
+looked for in the local network.`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := at.check(); err != nil {

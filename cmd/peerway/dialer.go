@@ -9,6 +9,7 @@ import (
 
 	"peerway/proxy"
 	"peerway/signal"
+	"peerway/signal/client"
 	"peerway/tunnel"
 	"peerway/tunnel/lane"
 )
@@ -53,6 +54,8 @@ func explainDial(target proxy.Target, err error) error {
 		near = fmt.Sprintf(", and %q was not found in the local network", target.Peer)
 	}
 	switch {
+	case errors.Is(err, signal.ErrDisconnected):
+		explainDisconnected(e, near)
 	case errors.Is(err, signal.ErrOffline):
 		e.Code, e.Hop = proxy.CodePeerOffline, proxy.HopPeer
 		e.Reason = fmt.Sprintf("the peer %q is offline", target.Peer) + near
@@ -61,12 +64,8 @@ func explainDial(target proxy.Target, err error) error {
 		e.Code, e.Hop = proxy.CodeNotAllowed, proxy.HopSignal
 		e.Reason = fmt.Sprintf("the peer %q does not know this one any more", target.Peer)
 		e.Fix = "pair again, with a fresh code of peerway expose"
-	case errors.Is(err, signal.ErrDisconnected):
-		e.Hop = proxy.HopSignal
-		e.Reason = "this gateway has no connection to the signal server, which introduces the two" + near
-		e.Fix = "check this machine's network; the gateway keeps trying"
 	case errors.Is(err, tunnel.ErrNoPath):
-		e.Reason = fmt.Sprintf("no packet gets through to the peer %q", target.Peer)
+		e.Reason = fmt.Sprintf("no packet gets through to the peer %q", target.Peer) + near
 		e.Fix = "it may have just lost its network; try again"
 	case errors.Is(err, tunnel.ErrPeerLost):
 		e.Reason = fmt.Sprintf("the peer %q is gone", target.Peer)
@@ -78,6 +77,21 @@ func explainDial(target proxy.Target, err error) error {
 		e.Reason = "this gateway is ending, or something unforeseen happened"
 	}
 	return e
+}
+
+// explainDisconnected tells why there is no signal server to introduce the two. near says
+// that the peer was looked for without.
+func explainDisconnected(e *proxy.Error, near string) {
+	e.Hop = proxy.HopSignal
+	e.Reason = "this gateway has no connection to the signal server, which introduces the two" + near
+	e.Fix = "check this machine's network; the gateway keeps trying"
+	if near != "" {
+		e.Fix = fmt.Sprintf("check this machine's network, and that peerway runs at %q; the gateway keeps trying", e.Target.Peer)
+	}
+	if refused, ok := errors.AsType[*client.RefusedError](e.Err); ok && refused.Code == client.WrongPin {
+		e.Reason = "the signal server has another key than the one that this gateway knows, so it is not used" + near
+		e.Fix = "if it was set up anew, start peerway expose there with the URL that it prints now, and pair again with a fresh code; if not, somebody may be posing as it"
+	}
 }
 
 // A conn is a stream to a service of a peer as a [proxy.Conn]: what the peer
@@ -143,6 +157,7 @@ func (c *conn) explain(err error) error {
 		e.Fix = "pair again, with a fresh code of peerway expose"
 	case proxy.CodeUnknownName:
 		e.Code = code
+		e.Fix = "check the name, and what peerway expose shares there"
 	}
 	if e.Reason == "" {
 		e.Reason = "the peer refuses and does not say why"

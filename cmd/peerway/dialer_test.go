@@ -43,10 +43,19 @@ func TestDialErrorsAreExplained(t *testing.T) {
 			t.Errorf("%v exits with %d, want %d", test.err, got, test.exit)
 		}
 	}
-	for _, server := range []error{signal.ErrOffline, signal.ErrDisconnected} {
+	for _, server := range []error{signal.ErrOffline, signal.ErrDisconnected, tunnel.ErrNoPath} {
 		err := explainDial(target, fmt.Errorf("%w: %w", server, tunnel.ErrNotNear))
 		if e, ok := errors.AsType[*proxy.Error](err); !ok || !strings.Contains(e.Reason, `"home" was not found in the local network`) {
 			t.Errorf("%v is explained as %+v", server, e)
+		}
+	}
+	pin := fmt.Errorf("%w: %w", signal.ErrDisconnected, &client.RefusedError{Code: client.WrongPin, Text: "it is another one"})
+	for _, near := range []error{nil, tunnel.ErrNotNear} {
+		err := explainDial(target, errors.Join(pin, near))
+		e, ok := errors.AsType[*proxy.Error](err)
+		if !ok || e.Code != proxy.CodeNoPath || e.Hop != proxy.HopSignal || !strings.Contains(e.Reason, "has another key") || !strings.Contains(e.Fix, "pair again") ||
+			strings.Contains(e.Reason, "was not found") != (near != nil) {
+			t.Errorf("another key is explained as %+v", e)
 		}
 	}
 	for _, left := range []error{context.Canceled, context.DeadlineExceeded} {

@@ -69,7 +69,7 @@ func (p *program) runExpose(cmd *cobra.Command, server, name string, services []
 	if err != nil {
 		return err
 	}
-	cfg := nodeConfig{dir: dir, url: url, services: services, log: p.log()}
+	cfg := nodeConfig{dir: dir, url: url, typed: server != "", services: services, log: p.log()}
 	if cfg.name, cfg.insist, err = ownName(dir, name); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func newGateway(at listen, names *book, reach proxy.Dialer, tunnels func() []str
 	}
 	g.routes.SetCut(true)
 	for _, name := range names.names() { // known, if not yet reachable
-		g.routes.SetPeer(name, false, nil)
+		g.routes.SetPeer(name, false, entries(names.services(name)))
 	}
 	web := &httpx.Server{Dialer: reach, Routes: &g.routes, Log: log}
 	video := &rtsp.Server{Dialer: reach, Routes: &g.routes, Log: log}
@@ -98,10 +98,6 @@ func (g *gateway) ready() <-chan struct{} { return g.listener.Ready() }
 // presence takes what the server says of the peer of that name. It does not
 // block for long.
 func (g *gateway) presence(name string, p signal.Presence) {
-	entries := make([]proxy.Entry, len(p.Services))
-	for i, s := range p.Services {
-		entries[i] = proxy.Entry{Name: s.Name, Scheme: s.Scheme}
-	}
 	online := p.Online
 	g.mu.Lock()
 	delete(g.fading, name)
@@ -114,10 +110,27 @@ func (g *gateway) presence(name string, p signal.Presence) {
 		default:
 		}
 	}
-	g.routes.SetPeer(name, online, entries)
+	g.routes.SetPeer(name, online, entries(p.Services))
 	g.mu.Unlock()
 	if p.Online {
 		g.tell(name, p.Services)
+	}
+}
+
+// entries returns services as routes want them.
+func entries(services []signal.Service) []proxy.Entry {
+	list := make([]proxy.Entry, len(services))
+	for i, s := range services {
+		list[i] = proxy.Entry{Name: s.Name, Scheme: s.Scheme}
+	}
+	return list
+}
+
+// tellRemembered tells where the services are that the peers exposed in an earlier
+// life.
+func (g *gateway) tellRemembered() {
+	for _, name := range g.book.names() {
+		g.tell(name, g.book.services(name))
 	}
 }
 

@@ -80,7 +80,7 @@ func TestPeerFades(t *testing.T) {
 	})
 }
 
-// What the viewers of a gateway are told of a peer: that nothing is known before
+// What the viewers of a gateway are told of a peer: not that it is offline before
 // the signal server is reached, and not its old name after it has paired anew.
 func TestViewersAreToldWhatIsKnown(t *testing.T) {
 	dir, err := state.Open(t.TempDir())
@@ -89,7 +89,8 @@ func TestViewersAreToldWhatIsKnown(t *testing.T) {
 	}
 	defer dir.Close()
 	id := signal.NewIdentity().PeerID()
-	if err := dir.SavePeers([]state.Peer{{ID: id, Name: "home"}}); err != nil {
+	services := map[signal.PeerID][]signal.Service{id: {{Name: "cam", Scheme: "rtsp"}}, {9}: {{Name: "gone", Scheme: "http"}}}
+	if err := errors.Join(dir.SavePeers([]state.Peer{{ID: id, Name: "home"}}), dir.SaveServices(services)); err != nil {
 		t.Fatal(err)
 	}
 	at := defaultListen()
@@ -103,11 +104,18 @@ func TestViewersAreToldWhatIsKnown(t *testing.T) {
 			t.Errorf("said %v, want %q", err, want)
 		}
 	}
-	said("no connection to the signal server")
+	tried := func(name, wantScheme string) {
+		t.Helper()
+		if _, scheme, err := n.gateway.routes.Lookup(name); err != nil || scheme != wantScheme {
+			t.Errorf("Lookup(%s) = %q, %v; want it to be tried", name, scheme, err)
+		}
+	}
+	tried("cam", "rtsp")
+	tried("home/web", "")
 	events{n}.Connected(client.Info{Name: "laptop"})
 	said("is offline")
 	events{n}.Disconnected(nil)
-	said("no connection to the signal server")
+	tried("home/cam", "rtsp")
 	if err := n.admit(client.Paired{Peer: id, Name: "house"}); err != nil {
 		t.Fatal(err)
 	}

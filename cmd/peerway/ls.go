@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,10 @@ func (p *program) ls() *cobra.Command {
 		Use:   "ls",
 		Short: "List the services of paired peers",
 		Long: `Ls asks the running peerway which services its peers expose, and where they can be opened on this machine.
+
+A peer is online or offline; unknown, if there is no connection to the signal server; or remembered,
+if there has been none yet, and the services are those of last time. Such peers are looked for in
+the local network when something is wanted of them.
 
 With --json it prints one object for each service. Fields are only ever added.`,
 		Args: atMost(0),
@@ -50,7 +55,7 @@ With --json it prints one object for each service. Fields are only ever added.`,
 type listed struct {
 	Service string `json:"service,omitempty"`
 	Peer    string `json:"peer"`
-	State   string `json:"state"`         // "online", "offline" or "unknown"
+	State   string `json:"state"`         // "online", "offline", "unknown" or "remembered"
 	URL     string `json:"url,omitempty"` // on this machine, if that is a gateway
 }
 
@@ -69,9 +74,14 @@ func (r report) services() (all []listed) {
 	return all
 }
 
-// stateOf says whether a peer is online, in a word.
+// stateOf says in a word whether a peer is online. A peer with a tunnel is, whatever the
+// signal server says.
 func (r report) stateOf(p peerReport) string {
 	switch {
+	case slices.ContainsFunc(r.Tunnels, func(t tunnelReport) bool { return t.Peer == p.Name }):
+		return "online"
+	case !r.Signal.Connected && p.Remembered:
+		return "remembered" // of an earlier life of this process
 	case !r.Signal.Connected:
 		return "unknown" // what the server said last may be hours old
 	case !p.Online:

@@ -24,6 +24,7 @@ import (
 type nodeConfig struct {
 	dir      *state.Dir // borrowed
 	url      signal.URL // of the signal server
+	typed    bool       // a person has just said so: that another one is there, they want to know at once
 	name     string     // display name to log in with
 	insist   bool       // on name, even if it is taken
 	services []service  // what it exposes; none: it offers no pairing codes either
@@ -40,7 +41,7 @@ type nodeConfig struct {
 // told are the moments that others are told of. Nil functions are left out; the
 // others are called from different goroutines and do not block.
 type told struct {
-	ready   func(name string)               // logged in for the first time
+	ready   func(name string)               // logged in for the first time, or doing without
 	code    func(code signal.Code)          // a pairing code is good from now on
 	service func(service, peer, url string) // a service can be reached
 }
@@ -57,7 +58,8 @@ type node struct {
 	gateway  *gateway // nil if it is none
 
 	loggedIn chan struct{} // closed at the first login
-	once     sync.Once
+	once     sync.Once     // for that
+	ready    sync.Once     // for told.ready
 
 	mu   sync.Mutex
 	name string // as the server told it
@@ -80,7 +82,7 @@ func newNode(cfg nodeConfig) (*node, error) {
 	n.exporter = &export.Exporter{Services: backends(cfg.services), Allow: names.named, Log: cfg.log}
 	n.uplink = newUplink(client.Config{
 		URL: cfg.url, Identity: identity, Name: cfg.name, Instance: instance, Handler: events{n}, Log: cfg.log,
-	}, cfg.insist)
+	}, cfg.insist, cfg.lan && !cfg.typed && names.size() > 0)
 	n.tunnels = tunnel.New(tunnel.Config{
 		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, LAN: cfg.lan, OpenPort: cfg.openPort, Loopback: cfg.loopback, Sparing: cfg.metered, Log: cfg.log,
 		Handle: func(ctx context.Context, in *tunnel.Incoming) { n.exporter.Serve(ctx, newIncoming(in, names)) },
@@ -120,6 +122,7 @@ func (n *node) Run(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if n.gateway != nil {
+		defer background(ctx, fail, func(ctx context.Context) error { return n.book.Run(ctx, n.log) })()
 		defer background(ctx, fail, n.gateway.Run)()
 		select {
 		case <-n.gateway.ready():
@@ -129,10 +132,8 @@ func (n *node) Run(ctx context.Context) error {
 	}
 	defer background(ctx, fail, func(ctx context.Context) error { return network.Watch(ctx, n.networkChanged) })()
 	close(listening)
-	select {
-	case <-n.loggedIn:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := n.awaitLogin(ctx); err != nil {
+		return err
 	}
 	if err := n.cfg.dir.SaveSelf(state.Self{Name: n.displayName(), Signal: n.cfg.url}); err != nil {
 		n.log.Error("cannot remember the name and the signal server", "err", err)
@@ -143,6 +144,40 @@ func (n *node) Run(ctx context.Context) error {
 	awaitServices(ctx, n.cfg.silent, n.log)
 	<-ctx.Done()
 	return context.Cause(ctx)
+}
+
+// aloneAfter is how long a gateway waits for the signal server before it does without.
+const aloneAfter = 2 * time.Second
+
+// awaitLogin waits for the first login. If it does not come soon, a gateway opens with what
+// it remembers: the peers may be in the local network.
+func (n *node) awaitLogin(ctx context.Context) error {
+	var alone <-chan time.Time
+	if n.gateway != nil && n.cfg.lan && n.book.size() > 0 {
+		timer := time.NewTimer(aloneAfter)
+		defer timer.Stop()
+		alone = timer.C
+	}
+	for {
+		select {
+		case <-n.loggedIn:
+			return nil
+		case <-alone:
+			n.log.Warn("no signal server yet: peers are looked for in the local network only", "remote", n.cfg.url.Addr)
+			n.sayReady(n.displayName())
+			n.gateway.tellRemembered()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (n *node) sayReady(name string) {
+	n.ready.Do(func() {
+		if n.cfg.told.ready != nil {
+			n.cfg.told.ready(name)
+		}
+	})
 }
 
 // offerCodes keeps a pairing code available and lets in who uses it, until ctx
@@ -221,7 +256,7 @@ func (n *node) tunnelPeers() []string {
 func (n *node) report() report {
 	r := report{
 		Role: n.role(), Name: n.displayName(), ID: n.id.String(),
-		Signal:  signalReport{URL: n.cfg.url.Redacted(), Connected: n.uplink.up.Load()},
+		Signal:  n.uplink.report(),
 		Peers:   n.book.report(n.localURL),
 		Tunnels: []tunnelReport{},
 	}
@@ -380,12 +415,8 @@ func (e events) Connected(info client.Info) {
 	e.mu.Lock()
 	e.name = info.Name
 	e.mu.Unlock()
-	e.once.Do(func() {
-		if e.cfg.told.ready != nil {
-			e.cfg.told.ready(info.Name)
-		}
-		close(e.loggedIn)
-	})
+	e.sayReady(info.Name)
+	e.once.Do(func() { close(e.loggedIn) })
 }
 
 // Disconnected implements [client.Handler].

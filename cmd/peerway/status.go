@@ -84,6 +84,7 @@ type report struct {
 type signalReport struct {
 	URL       string `json:"url"` // without the join secret
 	Connected bool   `json:"connected"`
+	Why       string `json:"why,omitempty"` // it is not, for people
 }
 
 type portReport struct {
@@ -107,6 +108,8 @@ type peerReport struct {
 	Services []string `json:"services"`
 
 	URLs map[string]string `json:"urls,omitempty"` // gateway: where services are on this machine
+
+	Remembered bool `json:"remembered,omitempty"` // the services are those of an earlier life; nothing was heard since
 }
 
 type tunnelReport struct {
@@ -152,6 +155,9 @@ func (r report) write(w io.Writer) error {
 	connected := "connected"
 	if !r.Signal.Connected {
 		connected = "not connected, trying again"
+		if r.Signal.Why != "" {
+			connected += ": " + r.Signal.Why
+		}
 	}
 	switch r.Role {
 	case "signal":

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,13 +75,28 @@ func TestStatusIsAsPromised(t *testing.T) {
 	}
 }
 
-// Without a signal server nobody knows who is online.
+// Without a signal server nobody knows who is online, but for those with a tunnel.
 func TestStatusWithoutSignalServer(t *testing.T) {
 	var text bytes.Buffer
 	r := exampleReport()
-	r.Signal.Connected = false
-	if err := r.write(&text); err != nil || strings.Contains(text.String(), "online") || strings.Count(text.String(), "unknown") != 2 {
+	r.Signal.Connected, r.Signal.Why = false, "connection refused"
+	r.Peers = append(r.Peers, peerReport{Name: "hut", Services: []string{"cam"}, Remembered: true})
+	if err := r.write(&text); err != nil || !strings.Contains(text.String(), "trying again: connection refused\n") {
 		t.Errorf("%v\n%s", err, &text)
+	}
+	states := func() (list []string) {
+		for _, s := range r.services() {
+			list = append(list, s.Peer+" "+s.State)
+		}
+		return list
+	}
+	if got, want := states(), []string{"home online", "home online", "office unknown", "hut remembered"}; !slices.Equal(got, want) {
+		t.Errorf("states are %q, want %q", got, want)
+	}
+	r.Tunnels, r.Signal.Connected = nil, true
+	r.Peers[0].Online = false
+	if got, want := states(), []string{"home offline", "home offline", "office offline", "hut offline"}; !slices.Equal(got, want) {
+		t.Errorf("states are %q, want %q", got, want)
 	}
 }
 

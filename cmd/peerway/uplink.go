@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"peerway/signal"
 	"peerway/signal/client"
@@ -16,14 +18,15 @@ import (
 type uplink struct {
 	cfg    client.Config // with the name to try first
 	insist bool          // on the name
+	stay   bool          // with a server whose key is another one: there are peers to be found without it
 	now    atomic.Pointer[client.Client]
 	up     atomic.Bool // logged in
 }
 
 // newUplink returns an uplink that is not connected. It acquires nothing.
-func newUplink(cfg client.Config, insist bool) *uplink {
+func newUplink(cfg client.Config, insist, stay bool) *uplink {
 	cfg.Proxy = http.ProxyFromEnvironment
-	u := &uplink{cfg: cfg, insist: insist}
+	u := &uplink{cfg: cfg, insist: insist, stay: stay}
 	u.now.Store(client.New(cfg))
 	return u
 }
@@ -34,7 +37,7 @@ func newUplink(cfg client.Config, insist bool) *uplink {
 // When Run returns, everything it opened is closed and every goroutine it
 // started has returned.
 func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func() []signal.PeerID) error {
-	cfg := u.cfg
+	cfg, level := u.cfg, slog.LevelError
 	for {
 		c := u.now.Load()
 		c.Announce(services, allow())
@@ -42,6 +45,11 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 		u.up.Store(false)
 		refused, ok := errors.AsType[*client.RefusedError](err)
 		switch {
+		case ok && refused.Code == client.WrongPin && u.stay && ctx.Err() == nil:
+			cfg.Log.Log(ctx, level, "the signal server is another one", "remote", cfg.URL.Addr, "err", err)
+			level = slog.LevelDebug // once is enough
+			pause(ctx, wrongPinPause)
+			continue
 		case !ok || refused.Code != client.NameTaken || refused.Suggestion == "":
 			return err
 		case u.insist:
@@ -55,6 +63,18 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 		}
 		u.now.Store(client.New(cfg))
 	}
+}
+
+// wrongPinPause is how long a server with another key is left alone.
+const wrongPinPause = 30 * time.Second
+
+// report describes the connection.
+func (u *uplink) report() signalReport {
+	r := signalReport{URL: u.cfg.URL.Redacted(), Connected: u.up.Load()}
+	if err := u.client().Trouble(); err != nil && !r.Connected {
+		r.Why = err.Error()
+	}
+	return r
 }
 
 // client returns the client of the moment. It does not change after the first

@@ -16,6 +16,7 @@ const (
 	identityFile = "identity" // the private key
 	peersFile    = "peers"    // who we have paired with
 	selfFile     = "self"     // own name and signal server
+	servicesFile = "services" // what they exposed last
 	serverFile   = "server"   // keys and names of the signal server
 	lockFile     = "lock"     // held by the process that uses the folder
 	socketFile   = "control.sock"
@@ -40,7 +41,7 @@ func (e *BusyError) Error() string {
 }
 
 // A Dir is a state folder that this process has locked. Its methods may be
-// called from any goroutine, those that save a file one at a time.
+// called from any goroutine, those that save the same file one at a time.
 type Dir struct {
 	path string
 	lock *os.File
@@ -103,7 +104,7 @@ func tighten(path string) error {
 
 func isOurs(name string) bool {
 	switch name {
-	case identityFile, peersFile, selfFile, serverFile, lockFile, socketFile:
+	case identityFile, peersFile, selfFile, servicesFile, serverFile, lockFile, socketFile:
 		return true
 	}
 	return false

@@ -94,7 +94,8 @@ func fill(t *testing.T, d *state.Dir) ([]state.Peer, state.Self) {
 	if _, err := d.Identity(); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(d.SavePeers(peers), d.SaveSelf(self)); err != nil {
+	services := map[signal.PeerID][]signal.Service{peers[0].ID: {{Name: "cam", Scheme: "rtsp"}, {Name: "web", Scheme: "http"}}}
+	if err := errors.Join(d.SavePeers(peers), d.SaveSelf(self), d.SaveServices(services)); err != nil {
 		t.Fatal(err)
 	}
 	return peers, self
@@ -115,6 +116,10 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if got, err := d.Self(); got != self || err != nil {
 		t.Errorf("Self() = %v, %v, want %v", got, err, self)
+	}
+	want := map[signal.PeerID][]signal.Service{peers[0].ID: {{Name: "cam", Scheme: "rtsp"}, {Name: "web", Scheme: "http"}}}
+	if got, err := d.Services(); !reflect.DeepEqual(got, want) || err != nil {
+		t.Errorf("Services() = %v, %v, want %v", got, err, want)
 	}
 }
 
@@ -170,6 +175,11 @@ func TestCorruptFilesAreNamedAndKept(t *testing.T) {
 		"bad date":         {"peers", id + " home yesterday\n", 1},
 		"bad name":         {"peers", id + " Home! 2026-01-01T00:00:00Z\n", 1},
 		"cut off":          {"peers", id + " home 2026-01-01T00:00:00Z\n" + id[:30], 2},
+		"no service":       {"services", id + " cam\n", 1},
+		"bad service":      {"services", "# services\n" + id + " Cam! rtsp\n", 2},
+		"bad scheme":       {"services", id + " cam gopher\n", 1},
+		"bad owner":        {"services", "home cam rtsp\n", 1},
+		"many services":    {"services", strings.Repeat(id+" cam rtsp\n", 257), 257},
 		"unknown setting":  {"self", "name home\ncolour red\n", 2},
 		"bad signal URL":   {"self", "signal https://example.com/\n", 1},
 		"binary":           {"self", "\x00\x01\x02\n", 1},
@@ -189,9 +199,10 @@ func TestCorruptFilesAreNamedAndKept(t *testing.T) {
 			_, err2 := d.Peers()
 			_, err3 := d.Self()
 			_, err4 := d.Server()
-			corrupt, ok := errors.AsType[*state.CorruptError](errors.Join(err1, err2, err3, err4))
+			_, err5 := d.Services()
+			corrupt, ok := errors.AsType[*state.CorruptError](errors.Join(err1, err2, err3, err4, err5))
 			if !ok || corrupt.File != file || corrupt.Line != test.line {
-				t.Errorf("error = %v, want a CorruptError of %s:%d", errors.Join(err1, err2, err3, err4), file, test.line)
+				t.Errorf("error = %v, want a CorruptError of %s:%d", errors.Join(err1, err2, err3, err4, err5), file, test.line)
 			}
 			if got, err := os.ReadFile(file); string(got) != test.content || err != nil {
 				t.Errorf("the file became %q, %v", got, err)
