@@ -17,7 +17,7 @@ import (
 	"peerway/integration/natlab"
 )
 
-// Without a signal server a gateway does not say where a service is.
+// Where a gateway that chooses no ports offers the services of the peer.
 const (
 	nearWeb = "http://web.home.localhost:7480"
 	nearCam = "rtsp://127.0.0.1:8554/home/cam"

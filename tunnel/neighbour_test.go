@@ -76,6 +76,22 @@ func TestNobodyNear(t *testing.T) {
 	}
 }
 
+// What was not found nearby is said, once, also when nobody has introduced the two in time.
+func TestAbsent(t *testing.T) {
+	both := fmt.Errorf("%w: %w", ErrNoPath, ErrNotNear)
+	for _, test := range []struct {
+		absent bool
+		err    error
+		want   bool // another error
+	}{{true, ErrNoPath, true}, {false, ErrNoPath, false}, {true, ErrPeerLost, false}, {true, both, false}} {
+		s := &session{}
+		s.absent.Store(test.absent)
+		if got := s.explain(test.err); (got != test.err) != test.want || !errors.Is(got, test.err) || test.want && !errors.Is(got, ErrNotNear) {
+			t.Errorf("explain(%v) = %v", test.err, got)
+		}
+	}
+}
+
 // TestBothDialNear lets both ends look for each other at once.
 func TestBothDialNear(t *testing.T) {
 	a, b := newNeighbours(t, signal.ErrDisconnected)

@@ -56,6 +56,10 @@ func TestGatewayAlone(t *testing.T) {
 	if r := status(t, s.state("laptop")); !strings.Contains(r.Signal.Why, "its key is not the one") {
 		t.Errorf("status of the gateway: %+v", r)
 	}
+	out, _ = exec.Command("peerway", "doctor", "--state", s.state("laptop")).Output() // its exit code says that something is wrong
+	if !strings.Contains(string(out), "server-other-key") || !strings.Contains(string(out), "its key is not the one") {
+		t.Errorf("doctor says:\n%s", out)
+	}
 	s.laptop.stop(syscall.SIGTERM, exitOK)
 	s.connect() // not even at the start does it end for that
 	impostor.stop(syscall.SIGTERM, exitOK)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -170,8 +171,10 @@ func findingsOfPeer() []finding {
 		}, {
 			code: "not-logged-in", step: stepLogin, weight: broken, after: append(noServer(), "not-running"),
 			found: func(f *facts) bool { return f.Running != nil && !f.Running.Signal.Connected },
-			text:  say("it is not, though the server can be reached: it keeps trying"),
-			fix:   say("its log says why; the server may have been set up anew, then use the URL that it prints now, or a new code"),
+			text: func(f *facts) string {
+				return "it is not, though the server can be reached: " + cmp.Or(f.Running.Signal.Why, "it keeps trying")
+			},
+			fix: say("its log says why; the server may have been set up anew, then use the URL that it prints now, or a new code"),
 		}, {
 			code: "peer-unknown", step: stepPeer, weight: broken, after: []string{"not-running"},
 			found: func(f *facts) bool { return f.Peer != "" && f.PongErr != nil && f.PongErr.Code == "unknown-name" },

@@ -445,26 +445,6 @@ func TestDisplaced(t *testing.T) {
 	b.want("presence", func(e event) bool { return e.presence.Online && e.presence.Instance == 2 })
 }
 
-func TestWrongSecretAndPin(t *testing.T) {
-	s := newServer(t)
-	bad := s.url
-	bad.Secret[3] ^= 1
-	wantRefused(t, newPeer(t, bad, "home").Run(t.Context()), client.WrongSecret)
-	bad.Secret = signal.Secret{}
-	wantRefused(t, newPeer(t, bad, "home").Run(t.Context()), client.WrongSecret)
-	bad = s.url
-	bad.Pin[0] ^= 1
-	wantRefused(t, newPeer(t, bad, "home").Run(t.Context()), client.WrongPin)
-
-	known := newPeer(t, s.url, "home").run()
-	known.want("connected", nil)
-	known.stop()
-	bad = s.url
-	bad.Secret = signal.Secret{}
-	same := func(cfg *client.Config) { cfg.Identity = known.identity }
-	newPeer(t, bad, "home", same).run().want("connected", nil)
-}
-
 func TestRunEndsWhileDialing(t *testing.T) {
 	s := newServer(t)
 	dialing := make(chan struct{}, 64)
