@@ -114,6 +114,33 @@ func TestTranslation(t *testing.T) {
 	}
 }
 
+// A sequential site gives the ports in the order in which they are asked for, whoever
+// asks, and only to who was sent to.
+func TestSequential(t *testing.T) {
+	for _, step := range []int{1, -3} {
+		lab := natlab.New(t)
+		site := lab.Site(natlab.SiteConfig{Kind: natlab.Sequential, Step: step})
+		servers := []*socket{listen(t, lab.Signal, 1000), listen(t, lab.Signal, 1001), listen(t, lab.Host(), 1000)}
+		last := 0
+		for _, inner := range []*socket{listen(t, site.LAN, 40000), listen(t, site.Host(), 40000), listen(t, site.LAN, 40001)} {
+			for _, server := range servers {
+				mapped := inner.mapped(server)
+				if got := int(mapped.Port()) - last; last != 0 && got != step {
+					t.Errorf("the next port is %+d from the last, want %+d", got, step)
+				}
+				if again := inner.mapped(server); again != mapped {
+					t.Errorf("seen as %v, then as %v", mapped, again)
+				}
+				last = int(mapped.Port())
+				servers[0].send("perhaps", mapped)
+				if got := inner.receive("perhaps", lost).IsValid(); got != (server == servers[0]) {
+					t.Errorf("a packet to the port for %v comes in: %v", server.local, got)
+				}
+			}
+		}
+	}
+}
+
 func TestFilter(t *testing.T) {
 	for kind, open := range map[natlab.Kind]bool{natlab.FullCone: true, natlab.PortRestricted: false, natlab.Symmetric: false} {
 		t.Run(kind.String(), func(t *testing.T) {

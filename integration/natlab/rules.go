@@ -28,6 +28,8 @@ func (s *Site) translation() string {
 		}
 	case Symmetric:
 		masquerade = "masquerade fully-random"
+	case Sequential:
+		masquerade = "meta l4proto udp masquerade to :" + sequence(s.step) + "\noifname wan0 masquerade"
 	}
 	return fmt.Sprintf(`table ip translation {
 	chain outgoing {
@@ -41,6 +43,17 @@ func (s *Site) translation() string {
 	}
 }
 `, masquerade, s.ports, forwarded)
+}
+
+// sequence returns an expression whose value is the port of the next translation.
+func sequence(step int) string {
+	const ports, middle = 8192, 32768 // about as many as a site lives to see
+	first := middle - ports/2*step
+	var elements strings.Builder
+	for i := range ports {
+		fmt.Fprintf(&elements, "%d : %d, ", i, first+i*step)
+	}
+	return fmt.Sprintf("numgen inc mod %d map { %s }", ports, elements.String())
 }
 
 // filter returns the packet filter of the box for a protocol, ip or ip6. Whatever the

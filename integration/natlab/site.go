@@ -3,6 +3,7 @@
 package natlab
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,20 +24,25 @@ const (
 	Symmetric
 	// UDPBlocked lets no UDP through at all.
 	UDPBlocked
+	// Sequential takes a new public port for every destination, the next one: so
+	// many after the last as SiteConfig.Step says.
+	Sequential
 )
 
-// Kinds returns all of them.
+// Kinds returns all of them but Sequential, which differs from Symmetric only for who
+// tries to foresee the port.
 func Kinds() []Kind { return []Kind{FullCone, PortRestricted, Symmetric, UDPBlocked} }
 
 // String returns a short name.
 func (k Kind) String() string {
-	return [...]string{"full-cone", "port-restricted", "symmetric", "udp-blocked"}[k]
+	return [...]string{"full-cone", "port-restricted", "symmetric", "udp-blocked", "sequential"}[k]
 }
 
 // SiteConfig says how to build a site.
 type SiteConfig struct {
 	Kind  Kind
 	Stack Stack
+	Step  int   // of a Sequential site's ports, from -7 to 7; 0 is 1
 	Link  *Link // joins the site to the public network by a Wire; nil is a cable without delay
 }
 
@@ -59,6 +65,7 @@ type Site struct {
 	inside []*Host       // that are
 	wire   *Wire
 	kind   Kind
+	step   int
 	cut    func(protocol string) string // returns rules that drop
 	clamp  string                       // the rule that tells TCP of the MTU
 	silent bool                         // it tells nobody else
@@ -69,7 +76,7 @@ type Site struct {
 // Site adds a site with one host to the lab.
 func (l *Lab) Site(cfg SiteConfig) *Site {
 	l.t.Helper()
-	s := &Site{lab: l, number: l.sites, kind: cfg.Kind, stack: cfg.Stack, cut: uncut, hosts: map[*Host]int{}}
+	s := &Site{lab: l, number: l.sites, kind: cfg.Kind, step: cmp.Or(cfg.Step, 1), stack: cfg.Stack, cut: uncut, hosts: map[*Host]int{}}
 	l.sites++
 	s.box = l.namespace(fmt.Sprintf("box%d", s.number))
 	var outer6 netip.Addr
