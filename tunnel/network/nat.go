@@ -26,6 +26,7 @@ const (
 
 // A NAT is what is between this host and a server.
 type NAT struct {
+	Server netip.AddrPort // that was asked
 	Local  netip.AddrPort // of the socket that asked
 	Mapped netip.AddrPort // as the server sees it; invalid: UDP does not pass
 	RTT    time.Duration
@@ -60,7 +61,8 @@ func ProbeNAT(ctx context.Context, server netip.AddrPort) (NAT, error) {
 	return probeNAT(ctx, server, (*prober).probe)
 }
 
-// ProbeMapping is ProbeNAT for the mapping only, which takes one round trip.
+// ProbeMapping is ProbeNAT for the mapping only, which takes one round trip, or two where the
+// NAT gives every destination another port.
 func ProbeMapping(ctx context.Context, server netip.AddrPort) (NAT, error) {
 	return probeNAT(ctx, server, func(p *prober, ctx context.Context) NAT {
 		e, rtt := p.mapping(ctx)
@@ -98,11 +100,35 @@ func probeNAT(ctx context.Context, server netip.AddrPort, probe func(*prober, co
 	for _, s := range p.sockets {
 		reading.Go(func() { s.read(ctx) })
 	}
-	return probe(&p, ctx), nil
+	nat := probe(&p, ctx)
+	nat.Server = server
+	return nat, nil
 }
 
-// probeSockets is how many sockets are asked from: the first for all but the delta.
-const probeSockets = 4
+// NewMapping returns the address that the NAT gives to a socket that has just been opened
+// and asks server, which is the one after all that it gave before. ctx bounds the wait,
+// which is 1.5 s at most.
+func NewMapping(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
+	conn, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	defer conn.Close()
+	a := newAsker(conn)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	reading.Go(func() { a.read(ctx) })
+	mapped, _ := a.ask(ctx, server, false)
+	if !mapped.IsValid() {
+		return netip.AddrPort{}, fmt.Errorf("%s has not answered", server)
+	}
+	return mapped, nil
+}
+
+// probeSockets is how many sockets are asked from: two for all but the delta.
+const probeSockets = 5
 
 // A prober asks.
 type prober struct {
@@ -120,7 +146,8 @@ type evidence struct {
 	ports         []uint16 // of mappings that were made one after the other
 }
 
-// mapping asks both ports of the server from one socket.
+// mapping asks both ports of the server from one socket, and from many if those see
+// different addresses.
 func (p *prober) mapping(ctx context.Context) (e evidence, rtt time.Duration) {
 	var asking sync.WaitGroup
 	main := p.sockets[0]
@@ -128,7 +155,33 @@ func (p *prober) mapping(ctx context.Context) (e evidence, rtt time.Duration) {
 	asking.Go(func() { e.first, rtt = main.ask(ctx, p.first, false) })
 	asking.Go(func() { e.second, _ = main.ask(ctx, p.second, false) })
 	asking.Wait()
+	if e.first.IsValid() && e.second.IsValid() && e.first != e.second {
+		e.ports = p.burst(ctx)
+	}
 	return e, rtt
+}
+
+// burst has the NAT make mappings at once, so that hardly any others come in between, and
+// returns their ports in this order.
+func (p *prober) burst(ctx context.Context) (ports []uint16) {
+	var questions []func() netip.AddrPort
+	for _, s := range p.sockets[2:] {
+		for _, server := range []netip.AddrPort{p.first, p.second} {
+			questions = append(questions, s.begin(ctx, server, false))
+		}
+	}
+	var waiting sync.WaitGroup
+	answers := make([]netip.AddrPort, len(questions))
+	for i, wait := range questions {
+		waiting.Go(func() { answers[i] = wait() })
+	}
+	waiting.Wait()
+	for _, mapped := range answers {
+		if mapped.IsValid() {
+			ports = append(ports, mapped.Port())
+		}
+	}
+	return ports
 }
 
 func (p *prober) probe(ctx context.Context) NAT {
@@ -140,19 +193,11 @@ func (p *prober) probe(ctx context.Context) NAT {
 		elsewhere = mapped.IsValid()
 	})
 	e, rtt := p.mapping(ctx)
-	asking.Wait()
-	e.elsewhere = elsewhere
 	if e.first.IsValid() {
 		asking.Go(func() { e.hairpin = other.reaches(ctx, e.first, main) })
-		for _, s := range p.sockets[1:] {
-			for _, server := range []netip.AddrPort{p.first, p.second} {
-				if mapped, _ := s.ask(ctx, server, false); mapped.IsValid() {
-					e.ports = append(e.ports, mapped.Port())
-				}
-			}
-		}
-		asking.Wait()
 	}
+	asking.Wait()
+	e.elsewhere = elsewhere
 	nat := e.judge()
 	nat.RTT = rtt
 	return nat
@@ -286,17 +331,25 @@ func (a *asker) expect(q *question) (id [stun.TransactionIDSize]byte, forget fun
 // ask asks a server where it sees the socket, to be answered from another port if
 // elsewhere. The result is invalid if there is no answer.
 func (a *asker) ask(ctx context.Context, server netip.AddrPort, elsewhere bool) (mapped netip.AddrPort, rtt time.Duration) {
+	begun := time.Now()
+	mapped = a.begin(ctx, server, elsewhere)()
+	return mapped, time.Since(begun)
+}
+
+// begin sends a question, and returns what waits for the answer: it is to be called.
+func (a *asker) begin(ctx context.Context, server netip.AddrPort, elsewhere bool) (wait func() netip.AddrPort) {
 	q := &question{to: server, elsewhere: elsewhere}
 	id, forget := a.expect(q)
-	defer forget()
 	request := stun.MustBuild(stun.NewTransactionIDSetter(id), stun.BindingRequest)
 	if elsewhere {
 		request.Add(stun.AttrChangeRequest, []byte{0, 0, 0, 2})
 		request.WriteHeader()
 	}
-	begun := time.Now()
-	mapped = a.repeat(ctx, request.Raw, server, q.answer)
-	return mapped, time.Since(begun)
+	a.conn.WriteToUDPAddrPort(request.Raw, server) // an error is a lost packet
+	return func() netip.AddrPort {
+		defer forget()
+		return a.repeat(ctx, request.Raw, server, q.answer)
+	}
 }
 
 // reaches reports whether a packet to a public address arrives at the socket that has it.
@@ -305,14 +358,17 @@ func (a *asker) reaches(ctx context.Context, public netip.AddrPort, there *asker
 	id, forget := there.expect(q)
 	defer forget()
 	request := stun.MustBuild(stun.NewTransactionIDSetter(id), stun.BindingRequest)
+	a.conn.WriteToUDPAddrPort(request.Raw, public)
 	return a.repeat(ctx, request.Raw, public, q.answer).IsValid()
 }
 
-// repeat sends a packet until there is an answer, ctx is done, or it was sent often.
+// repeat repeats a packet that was sent until there is an answer, ctx is done, or it was
+// sent often.
 func (a *asker) repeat(ctx context.Context, packet []byte, to netip.AddrPort, answer <-chan netip.AddrPort) netip.AddrPort {
-	timer := time.NewTimer(0)
+	wait := askFirst
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	for wait, sent := askFirst, 0; ; {
+	for sent := 1; ; sent++ {
 		select {
 		case mapped := <-answer:
 			return mapped
@@ -324,8 +380,7 @@ func (a *asker) repeat(ctx context.Context, packet []byte, to netip.AddrPort, an
 			return netip.AddrPort{}
 		}
 		a.conn.WriteToUDPAddrPort(packet, to) // an error is a lost packet
-		sent++
-		timer.Reset(wait)
 		wait *= 2
+		timer.Reset(wait)
 	}
 }
