@@ -21,6 +21,8 @@ var natCell = flag.String("natcell", "", `the only cell that BenchmarkNAT measur
 
 var natRounds = flag.Int("nat", 0, "how many cold connects BenchmarkNAT makes in each cell; 0 skips it")
 
+var natBusy = flag.Int("natbusy", 20, "how many mappings in a second other hosts make in the cells with a sequential site")
+
 // directWithin is how long BenchmarkNAT waits for a direct path.
 const directWithin = 20 * time.Second
 
@@ -46,7 +48,12 @@ func BenchmarkNAT(b *testing.B) {
 			cell.there.Link, cell.here.Link = &link, &link
 			home, away := lab.Site(cell.there), lab.Site(cell.here)
 			unit := connectTime(b, away.LAN, lab.Signal) + connectTime(b, home.LAN, lab.Signal)
+			stop := func() {}
+			if cell.here.Kind == natlab.Sequential || cell.there.Kind == natlab.Sequential {
+				stop = occupy(b, lab, *natBusy, home, away)
+			}
 			c := connectCold(b, signalURL, home, away, cell.path)
+			stop()
 			t.row(append([]string{cell.String()}, c.cells(unit)...)...)
 		}
 		t.print()
@@ -54,13 +61,15 @@ func BenchmarkNAT(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// benchedCells returns the whole matrix of IPv4, and three cells with IPv6.
+// benchedCells returns the whole matrix of IPv4, the cells where ports can be foreseen, and
+// three cells with IPv6.
 func benchedCells() (cells []stackCell) {
 	for _, there := range natlab.Kinds() {
 		for _, here := range natlab.Kinds() {
 			cells = append(cells, stackCell{natlab.SiteConfig{Kind: here}, natlab.SiteConfig{Kind: there}, pathBetween(here, there), false})
 		}
 	}
+	cells = append(cells, sequentialCells()...)
 	firewall := natlab.SiteConfig{Kind: natlab.PortRestricted, Stack: natlab.IPv6}
 	dual := natlab.SiteConfig{Kind: natlab.Symmetric, Stack: natlab.Dual}
 	return append(cells,

@@ -1,7 +1,11 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,10 +18,13 @@ import (
 // must be able to send to an address that the other receives on; between a symmetric one
 // and one that filters, it is found with many packets.
 func pathBetween(a, b natlab.Kind) string {
+	symmetric := map[natlab.Kind]bool{natlab.Symmetric: true, natlab.Sequential: true}
 	switch {
 	case a == natlab.UDPBlocked || b == natlab.UDPBlocked:
 		return "relay-ws"
-	case a == natlab.Symmetric && b == natlab.Symmetric:
+	case a == natlab.Sequential && b == natlab.Sequential:
+		return "direct" // each side foresees the ports of the other
+	case symmetric[a] && symmetric[b]:
 		return "relay-udp"
 	}
 	return "direct"
@@ -66,6 +73,75 @@ func TestNATMatrix(t *testing.T) {
 				both.Wait()
 			})
 		}
+	}
+}
+
+// TestSequentialNATs puts one end or both behind a NAT whose next port can be foreseen, also
+// while other hosts there make it give ports.
+func TestSequentialNATs(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	for i, c := range sequentialCells() {
+		t.Run(c.String(), func(t *testing.T) {
+			home, away := lab.Site(c.there), lab.Site(c.here)
+			defer occupy(t, lab, 20, home, away)()
+			web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+			peer, code := expose(t, home.LAN, signalURL, fmt.Sprintf("home-%d", i), "web="+web)
+			gateway := connect(t, away.LAN, code)
+			name := gateway.status().Peers[0].Name
+			begun := time.Now()
+			if d := fetch(t.Context(), away.LAN, gateway.url(name, "web")+"/small", nil); d.err != nil {
+				t.Fatal(d.err)
+			}
+			gateway.waitPath(patience, name, c.path)
+			t.Logf("path %s after %v", c.path, time.Since(begun).Round(time.Millisecond))
+			gateway.stop(syscall.SIGINT)
+			peer.stop(syscall.SIGINT)
+		})
+	}
+}
+
+// sequentialCells returns the cells of the matrix where the ports of a side can be foreseen.
+func sequentialCells() (cells []stackCell) {
+	up, down := natlab.SiteConfig{Kind: natlab.Sequential}, natlab.SiteConfig{Kind: natlab.Sequential, Step: -2}
+	restricted, random := natlab.SiteConfig{Kind: natlab.PortRestricted}, natlab.SiteConfig{Kind: natlab.Symmetric}
+	for _, ends := range [][2]natlab.SiteConfig{{up, down}, {up, restricted}, {restricted, up}, {up, random}} {
+		cells = append(cells, stackCell{ends[0], ends[1], pathBetween(ends[0].Kind, ends[1].Kind), false})
+	}
+	return cells
+}
+
+// occupy has another host in each site make so many mappings in a second, until the
+// function that it returns is called.
+func occupy(t testing.TB, lab *natlab.Lab, rate int, sites ...*natlab.Site) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var working sync.WaitGroup
+	for _, site := range sites {
+		var conn *net.UDPConn
+		err := site.Host().Do(func() (err error) {
+			conn, err = net.ListenUDP("udp4", nil)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		working.Go(func() {
+			defer conn.Close()
+			for port := uint16(20000); ctx.Err() == nil; port++ {
+				conn.WriteToUDPAddrPort([]byte("busy"), netip.AddrPortFrom(lab.Signal.Addr(), port)) // nobody is there
+				pause := time.Duration(rand.ExpFloat64() / float64(rate) * float64(time.Second))
+				select {
+				case <-time.After(pause):
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	return func() {
+		cancel()
+		working.Wait()
 	}
 }
 

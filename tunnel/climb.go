@@ -264,6 +264,8 @@ func (c *climber) tried(event punch.Event, ok bool) {
 		}
 		c.chosen, c.trying = c.trying, nil
 		c.up(e)
+	case punch.Gathered:
+		c.tell(message{Kind: candidates, Attempt: c.number, Candidates: e.Candidates})
 	default:
 		if f, isFailed := event.(punch.Failed); isFailed {
 			c.s.log.Debug("no direct path", "err", f.Reason)

@@ -18,8 +18,12 @@ import (
 // errClosed is what an attempt returns that has ended.
 var errClosed = fmt.Errorf("punch: attempt: %w", net.ErrClosed)
 
-// An Event is what an attempt reports: [Selected], [Lost] or [Failed].
+// An Event is what an attempt reports: [Gathered], [Selected], [Lost] or [Failed].
 type Event interface{ event() }
+
+// Gathered holds candidates that the peer is to be told of, at once: they are about what this
+// side's NAT does next. None follows a Selected.
+type Gathered struct{ Candidates []string }
 
 // Selected says that a check sent to Remote was answered from there by the
 // peer: packets pass in both directions. Another Selected may follow when a
@@ -37,6 +41,7 @@ type Lost struct{}
 // event.
 type Failed struct{ Reason string }
 
+func (Gathered) event() {}
 func (Selected) event() {}
 func (Lost) event()     {}
 func (Failed) event()   {}
@@ -76,14 +81,20 @@ type Attempt struct {
 	own     *net.UDPConn  // nil: the shared socket is used
 	moved   chan struct{} // holds a token when another address was selected
 
+	news     chan struct{} // holds a token when more is known of the NATs
+	gathered chan []string // for the peer; holds all that there can be
+
 	mu        sync.Mutex
 	nat       network.NAT // this side's
 	mapped    []netip.AddrPort
 	connected bool
 	remote    Description      // set by Connect
+	measured  candidate        // the newest of the peer that has a round
 	reflexive []netip.AddrPort // of the peer, as signalled: IPv4 addresses that its NAT gave it
 	offered   int              // addresses of the peer that checks can be sent to
 	selected  netip.AddrPort
+
+	connectedAt time.Time // when the checks began
 }
 
 // Dial begins an attempt: Local describes this side at once, checks begin with
@@ -111,6 +122,9 @@ func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, err
 		cancel:  cancel,
 		own:     own,
 		moved:   make(chan struct{}, 1),
+
+		news:     make(chan struct{}, 1),
+		gathered: make(chan []string, maxRounds),
 	}
 	for _, m := range config.Mapped {
 		a.AddMapped(m)
@@ -214,7 +228,7 @@ func (a *Attempt) check(life context.Context) error {
 	done()
 	a.start = func(remote Description) error { return start(stopped, agent, a.port.controlling, remote) }
 	close(a.ready)
-	a.work.Go(func() { a.birthday(working) })
+	a.work.Go(func() { a.search(working) })
 	a.watch(life, states, pairs)
 	return nil
 }
@@ -222,14 +236,18 @@ func (a *Attempt) check(life context.Context) error {
 // watch turns what the agent reports into events until the last one.
 func (a *Attempt) watch(life context.Context, states <-chan ice.ConnectionState, pairs <-chan netip.AddrPort) {
 	var answeredAt time.Time
+	gathered := a.gathered
 	ticker := time.NewTicker(confirmWithin / 4)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-life.Done():
 			return
+		case candidates := <-gathered:
+			a.emit(life, Gathered{candidates})
 		case remote := <-pairs:
 			ticker.Stop()
+			gathered = nil
 			a.setSelected(remote)
 			a.emit(life, Selected{Remote: remote, RTT: a.port.rtt(remote)})
 		case s := <-states:

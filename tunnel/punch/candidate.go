@@ -24,6 +24,7 @@ type candidate struct {
 	addr     netip.AddrPort
 	mapped   bool // seen by a STUN server, or opened at a NAT; else of the host itself
 	priority uint32
+	round    uint8 // of a search, in which it was measured; 0: it is an address to send to
 }
 
 // newCandidate returns the candidate that is the rank'th best of its kind (RFC
@@ -33,7 +34,7 @@ func newCandidate(addr netip.AddrPort, mapped bool, rank int) candidate {
 	if mapped {
 		kind = 100
 	}
-	return candidate{addr, mapped, kind<<24 | uint32(65535-rank)<<8 | 255}
+	return candidate{addr: addr, mapped: mapped, priority: kind<<24 | uint32(65535-rank)<<8 | 255}
 }
 
 // String returns the text that RFC 8839 section 5.1 defines, without the
@@ -47,11 +48,19 @@ func (c candidate) String() string {
 	if c.addr.Addr().Is4() {
 		family = 4
 	}
-	return fmt.Sprintf("%s%d 1 udp %d %s %d typ %s",
+	text := fmt.Sprintf("%s%d 1 udp %d %s %d typ %s",
 		foundation, family, c.priority, c.addr.Addr(), c.addr.Port(), kind)
+	if c.round != 0 {
+		text += fmt.Sprintf(" %s %d", roundAttribute, c.round)
+	}
+	return text
 }
 
-// parseCandidate reads what String writes. What may follow is ignored.
+// roundAttribute is an extension (RFC 8839 section 5.1): the address is not the socket's, but
+// what the NAT has just given to another one. Who does not know it sends there in vain.
+const roundAttribute = "round"
+
+// parseCandidate reads what String writes. Extensions that it does not know are ignored.
 func parseCandidate(s string) (candidate, error) {
 	fields := strings.Fields(s)
 	if len(s) > maxCandidate || len(fields) < 8 || fields[1] != "1" ||
@@ -65,13 +74,20 @@ func parseCandidate(s string) (candidate, error) {
 	if err1 != nil || err2 != nil || err3 != nil || !usable(addr) {
 		return candidate{}, fmt.Errorf("%w: candidate %.64q", ErrDescription, s)
 	}
+	c := candidate{addr: addr, priority: uint32(priority)}
 	switch fields[7] {
 	case "host":
-		return candidate{addr, false, uint32(priority)}, nil
 	case "srflx", "prflx":
-		return candidate{addr, true, uint32(priority)}, nil
+		c.mapped = true
+	default:
+		return candidate{}, fmt.Errorf("%w: candidate %.64q", ErrDescription, s)
 	}
-	return candidate{}, fmt.Errorf("%w: candidate %.64q", ErrDescription, s)
+	for more := fields[8:]; len(more) >= 2; more = more[2:] {
+		if round, err := strconv.ParseUint(more[1], 10, 8); more[0] == roundAttribute && err == nil {
+			c.round = uint8(round)
+		}
+	}
+	return c, nil
 }
 
 // usable reports whether a check can be sent to addr at all. Link-local

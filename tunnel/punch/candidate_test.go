@@ -14,6 +14,7 @@ func TestCandidateSurvivesText(t *testing.T) {
 	for _, want := range []candidate{
 		newCandidate(netip.MustParseAddrPort("192.0.2.1:1"), false, 0),
 		newCandidate(netip.MustParseAddrPort("[2001:db8::1]:65535"), true, 3),
+		{addr: netip.MustParseAddrPort("192.0.2.1:7"), mapped: true, priority: 5, round: 2},
 	} {
 		got, err := parseCandidate(want.String())
 		if err != nil || got != want {
@@ -60,6 +61,7 @@ func TestParseCandidateRefuses(t *testing.T) {
 
 func FuzzParseCandidate(f *testing.F) {
 	f.Add("h4 1 udp 2130706431 192.0.2.1 1 typ host")
+	f.Add("s4 1 udp 1 192.0.2.1 1 typ srflx raddr 0.0.0.0 rport 0 round 3 round")
 	f.Add("s6 1 udp 1 2001:db8::1 1 typ srflx raddr 0.0.0.0 rport 0")
 	f.Fuzz(func(t *testing.T, s string) {
 		c, err := parseCandidate(s)

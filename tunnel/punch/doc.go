@@ -14,6 +14,10 @@
 // transaction that they answer. So a new attempt may run while the path of an
 // older one is in use.
 //
+// Where a NAT gives every destination another port, ICE alone may find nothing. Then one
+// side sends from many sockets and the other to many ports, those that can be foreseen
+// if there are such, while the attempt lasts.
+//
 // # Ownership
 //
 // A Puncher owns memory only: no socket, no goroutine, nothing to close. An

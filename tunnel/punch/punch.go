@@ -51,8 +51,8 @@ type Puncher struct {
 	attempts map[string]*port           // by the local user name fragment
 	mapped   map[netip.AddrPort]mapping // by STUN server
 
-	birthday sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
-	inVain   time.Time  // when one of those had found nothing; guarded by birthday
+	searching sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
+	inVain    time.Time  // when one of those had found nothing; guarded by searching
 }
 
 // An exchange is a request that waits for its answer.

@@ -51,6 +51,7 @@ func (a *Attempt) Connect(remote Description) error {
 	a.mu.Lock()
 	again := a.connected
 	a.connected, a.remote = true, remote
+	a.connectedAt = time.Now()
 	a.mu.Unlock()
 	if again {
 		return errors.New("punch: connect: called twice")
@@ -74,6 +75,10 @@ func (a *Attempt) AddRemote(candidates []string) error {
 	}
 	for _, text := range candidates {
 		c, err := parseCandidate(text)
+		if err == nil && c.round != 0 {
+			a.setMeasured(c)
+			continue
+		}
 		if err != nil || !a.wants(c.addr) {
 			continue
 		}
@@ -105,44 +110,41 @@ func (a *Attempt) SetNAT(nat network.NAT) (news bool) {
 	defer a.mu.Unlock()
 	news = nat.Mapping == network.Dependent && (a.nat.Mapping != network.Dependent || a.nat.Delta != nat.Delta)
 	a.nat = nat
+	a.haveNews()
 	return news
 }
 
 // SetRemoteNAT tells what the peer has found out about its NAT.
 func (a *Attempt) SetRemoteNAT(hard bool, delta int8) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.remote.Hard, a.remote.Delta = hard, delta
-	known := slices.Clone(a.reflexive)
-	a.mu.Unlock()
-	for _, addr := range known {
-		a.predict(addr, int(delta))
-	}
+	a.haveNews()
 }
-
-// predictions is how many ports are tried ahead of the last one that a NAT gave, if it
-// follows a rule.
-const predictions = 8
 
 // addReflexive takes note of an address that the peer's NAT gave it.
 func (a *Attempt) addReflexive(addr netip.AddrPort) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.reflexive = append(a.reflexive, addr)
-	delta := int(a.remote.Delta)
-	a.mu.Unlock()
-	a.predict(addr, delta)
+	a.haveNews()
 }
 
-// predict adds the addresses that the peer's NAT will give after one, if that can be told.
-func (a *Attempt) predict(addr netip.AddrPort, delta int) {
-	for i := range predictions {
-		port := int(addr.Port()) + (i+1)*delta
-		next := netip.AddrPortFrom(addr.Addr(), uint16(port))
-		if delta == 0 || port < 1 || port > 65535 || !a.wants(next) {
-			continue
-		}
-		if a.addRemote(newCandidate(next, true, i+1)) != nil {
-			return
-		}
+// setMeasured takes note of the port that the peer's NAT has just given.
+func (a *Attempt) setMeasured(c candidate) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.round > a.measured.round && c.round <= maxRounds {
+		a.measured = c
+		a.haveNews()
+	}
+}
+
+// haveNews wakes who waits for more to be known of the NATs.
+func (a *Attempt) haveNews() {
+	select {
+	case a.news <- struct{}{}:
+	default:
 	}
 }
 

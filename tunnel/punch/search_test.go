@@ -57,3 +57,43 @@ func TestSearchEnds(t *testing.T) {
 		})
 	}
 }
+
+// What the peer finds out about its NAT after the checks have begun is put to use, and no
+// port of it is an address to check. What it measures further than there are rounds is not.
+func TestPeerMeasuresLate(t *testing.T) {
+	sent := make(chan netip.AddrPort, 1024)
+	p := punch.New(punch.Config{
+		Port:       4444,
+		Interfaces: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil },
+		Write: func(_ []byte, to netip.AddrPort) error {
+			select {
+			case sent <- to:
+			default:
+			}
+			return nil
+		},
+		Adopt: func(context.Context, *net.UDPConn, netip.AddrPort) { t.Error("nobody was heard") },
+	})
+	a := dial(t, p, punch.AttemptConfig{NAT: host.NAT{Mapping: host.Endpoint}})
+	connect(t, a, punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901",
+		Candidates: []string{"s4 1 udp 1694498815 198.51.100.9 5555 typ srflx"}})
+	<-sent
+	a.SetRemoteNAT(true, -2)
+	for _, text := range []string{
+		"s4 1 udp 1694498815 198.51.100.9 7777 typ srflx round 77",
+		"s4 1 udp 1694498815 198.51.100.9 6666 typ srflx round 1",
+	} {
+		if err := a.AddRemote([]string{text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	foreseen := map[uint16]bool{}
+	for len(foreseen) < 6 {
+		switch to := <-sent; {
+		case to.Port() == 6666 || to.Port() == 7777:
+			t.Fatal("a check to what was given to another socket")
+		case to.Port() <= 6666-2*32 && to.Port() >= 6666-2*37 && to.Port()%2 == 0:
+			foreseen[to.Port()] = true
+		}
+	}
+}

@@ -1,0 +1,305 @@
+package punch
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/stun/v3"
+
+	"peerway/tunnel/network"
+)
+
+// Where one side's NAT gives every destination another port, and the other side's lets
+// in only who was sent to, neither knows where to send. But if the one sends from many
+// sockets to the one address of the other, its NAT has many ports open for that; and if
+// the other sends to ports at random, it soon hits one of them (the birthday paradox):
+// with 256 of 64,512 the odds are even after 174 packets, and 99.8 in 100 after 1,600.
+// If the ports can be foreseen it begins with those.
+const (
+	searchAfter     = time.Second            // without a path
+	foreseenAfter   = 300 * time.Millisecond // if ports can be foreseen
+	lookEvery       = 100 * time.Millisecond // at what is known by then
+	birthdaySockets = 256
+	birthdayShots   = 1800
+	shotEvery       = 5 * time.Millisecond
+	openEvery       = 2 * time.Millisecond
+	openFor         = birthdayShots * shotEvery
+	searchPause     = 30 * time.Second // after one in vain: the peer has a say in where to
+	lowestPort      = 1024             // that NATs give
+)
+
+// search looks for a path that standard ICE cannot find, until working is done. It
+// begins as soon as enough is known of both NATs.
+func (a *Attempt) search(working context.Context) {
+	p := a.puncher
+	if p.config.Adopt == nil || p.config.Sparing || a.own != nil { // answers leave from that
+		return
+	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for round := uint8(0); round < maxRounds; {
+		select {
+		case <-look.C:
+		case <-a.news:
+		case <-working.Done():
+			return
+		}
+		if a.Remote().IsValid() {
+			return
+		}
+		s := a.standing()
+		next := s.next(round, time.Now())
+		if next == round || !p.searching.TryLock() {
+			continue
+		}
+		if round == 0 && time.Since(p.inVain) < searchPause {
+			p.searching.Unlock()
+			return
+		}
+		round = next
+		a.searchOnce(working, s, round)
+		if !s.foreseen() {
+			return
+		}
+	}
+}
+
+// A standing is what is known of both NATs.
+type standing struct {
+	since       time.Time      // the checks have begun; zero: they have not
+	controlling bool           // this side
+	hard        bool           // this side's gives every destination another port
+	step        int            // and each is so many after the last; 0: it is not
+	server      netip.AddrPort // that tells which
+	peer        netip.AddrPort // what the peer's gave first; invalid: no NAT of a provider
+	peerHard    bool
+	peerStep    int
+	peerRound   uint8 // in which the peer has measured its NAT last
+}
+
+func (a *Attempt) standing() standing {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := standing{
+		since: a.connectedAt, controlling: a.port.controlling,
+		hard: a.nat.Mapping == network.Dependent, step: a.nat.Delta, server: a.nat.Server,
+		peerHard: a.remote.Hard, peerStep: int(a.remote.Delta), peerRound: a.measured.round,
+	}
+	if len(a.reflexive) > 0 {
+		if ip := a.reflexive[0].Addr(); ip.IsGlobalUnicast() && !ip.IsPrivate() {
+			s.peer = a.reflexive[0]
+		}
+	}
+	return s
+}
+
+// foreseen reports whether both sides measure, in rounds.
+func (s standing) foreseen() bool { return s.hard && s.peerHard && s.step != 0 && s.peerStep != 0 }
+
+// opens reports whether it is this side that sends from many sockets.
+func (s standing) opens() bool { return s.hard && (!s.peerHard || s.controlling) }
+
+// next returns the round to begin after another: that one, if it is too early or useless.
+func (s standing) next(round uint8, now time.Time) uint8 {
+	after := searchAfter
+	if s.foreseen() || s.opens() && s.step != 0 {
+		after = foreseenAfter
+	}
+	switch {
+	case s.since.IsZero() || !s.peer.IsValid() || !s.hard && !s.peerHard:
+		return round
+	case s.hard && s.peerHard && !s.foreseen():
+		return round
+	case !s.opens() && s.peerStep != 0 && s.peerRound > round: // the peer has begun
+		return s.peerRound
+	case !s.opens() && s.foreseen() || now.Sub(s.since) < after:
+		return round
+	}
+	return round + 1
+}
+
+// searchOnce is one search, and the use of what it has found. The caller has locked searching.
+func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
+	p := a.puncher
+	p.log.Debug("looks for a path with many packets", "remote", s.peer, "hard", s.hard, "step", s.step, "round", round)
+	var winner *net.UDPConn
+	to := s.peer
+	if s.opens() {
+		winner, to = a.openRound(working, s, round)
+	} else {
+		a.shootRound(working, s, round)
+	}
+	if winner == nil && !a.Remote().IsValid() && (!s.foreseen() || s.opens() && round == maxRounds) {
+		p.inVain = time.Now()
+	}
+	p.searching.Unlock()
+	if winner == nil {
+		return
+	}
+	defer winner.Close()
+	a.port.via.Store(&detour{winner, to})
+	if c := newCandidate(to, true, 0); a.wants(to) {
+		a.addRemote(c) // the attempt may be over
+	}
+	p.config.Adopt(working, winner, to)
+}
+
+// openRound opens many sockets, and returns the one on which the peer is heard, and where
+// from.
+func (a *Attempt) openRound(working context.Context, s standing, round uint8) (*net.UDPConn, netip.AddrPort) {
+	var err error
+	if s.step != 0 {
+		err = a.measure(working, s.server, round)
+	}
+	if !s.foreseen() { // the peer shoots at random as well
+		return a.open(working, s.peer, birthdaySockets, openFor), s.peer
+	}
+	if err != nil {
+		return nil, s.peer
+	}
+	last, _ := a.reply(working, round)
+	to := sequence{last, s.peerStep}.target()
+	if !to.IsValid() {
+		return nil, s.peer
+	}
+	return a.open(working, to, foreseenSockets, foreseenFor), to
+}
+
+// shootRound sends to where the peer's sockets are.
+func (a *Attempt) shootRound(working context.Context, s standing, round uint8) {
+	if !s.foreseen() {
+		a.shoot(working, s)
+		return
+	}
+	if a.measure(working, s.server, round) != nil {
+		return
+	}
+	again := time.NewTicker(shootAgain)
+	defer again.Stop()
+	begun := time.Now()
+	for !a.Remote().IsValid() && a.peerMeasured().round == round && time.Since(begun) < replyIn+foreseenFor {
+		a.shootForeseen(s.peerStep)
+		select {
+		case <-again.C:
+		case <-working.Done():
+			return
+		}
+	}
+}
+
+// shootForeseen sends to the ports that follow from what the peer has measured, if it has.
+func (a *Attempt) shootForeseen(step int) {
+	for _, to := range (sequence{a.peerMeasured().addr, step}).targets() {
+		a.port.write(a.probe(), to) // an error is a lost packet
+	}
+}
+
+// shoot sends checks to ports at random, and again and again to those that are foreseen.
+func (a *Attempt) shoot(working context.Context, s standing) {
+	next := time.NewTicker(shotEvery)
+	defer next.Stop()
+	for i, port := range rand.Perm(65536 - lowestPort)[:birthdayShots] {
+		select {
+		case <-next.C:
+		case <-working.Done():
+			return
+		}
+		if a.Remote().IsValid() {
+			return
+		}
+		if i%int(shootAgain/shotEvery) == 0 {
+			a.shootForeseen(s.peerStep)
+		}
+		// An error is a lost packet.
+		a.port.write(a.probe(), netip.AddrPortFrom(s.peer.Addr(), uint16(lowestPort+port)))
+	}
+}
+
+// open sends checks from that many sockets, and returns the one on which the peer is heard,
+// or nil. The caller closes it; the others are closed.
+func (a *Attempt) open(working context.Context, peer netip.AddrPort, sockets int, within time.Duration) (winner *net.UDPConn) {
+	listening, stop := context.WithTimeout(working, within)
+	hit := make(chan *net.UDPConn, 1)
+	var reading sync.WaitGroup
+	var conns []*net.UDPConn
+	defer func() {
+		stop()
+		reading.Wait()
+		for _, conn := range conns {
+			if conn != winner {
+				conn.Close()
+			}
+		}
+	}()
+	next := time.NewTicker(openEvery)
+	defer next.Stop()
+	for !a.Remote().IsValid() {
+		select {
+		case winner = <-hit:
+			return winner
+		case <-listening.Done():
+			return nil
+		case <-next.C:
+		}
+		if len(conns) == sockets {
+			continue // until one is hit
+		}
+		conn, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			continue // as many as there may be
+		}
+		conns = append(conns, conn)
+		conn.WriteToUDPAddrPort(a.probe(), peer) // an error is a lost packet
+		reading.Go(func() { a.listen(listening, conn, peer, hit) })
+	}
+	return nil
+}
+
+// listen waits for a check of the peer on conn.
+func (a *Attempt) listen(ctx context.Context, conn *net.UDPConn, peer netip.AddrPort, hit chan<- *net.UDPConn) {
+	release := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer release()
+	packet := make([]byte, maxMessage)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(packet)
+		if err != nil {
+			return // the search is over, or this socket is useless
+		}
+		m, err := parse(packet[:n])
+		if unmap(from) != peer || err != nil || m.class != classRequest || !m.isCheck() || !m.signedWith(a.port.key) {
+			continue
+		}
+		if release() { // else its deadline is about to pass
+			select {
+			case hit <- conn:
+			default:
+			}
+		}
+		return
+	}
+}
+
+// probe returns a connectivity check (RFC 8445 section 7.2.2), as the ICE library would
+// send it. Nobody waits for its answer.
+func (a *Attempt) probe() []byte {
+	a.mu.Lock()
+	remote := a.remote
+	a.mu.Unlock()
+	role := stun.AttrICEControlled
+	if a.port.controlling {
+		role = stun.AttrICEControlling
+	}
+	m, err := stun.Build(stun.TransactionID, stun.BindingRequest,
+		stun.NewUsername(remote.Ufrag+":"+a.port.ufrag),
+		stun.RawAttribute{Type: role, Value: make([]byte, 8)},
+		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{110, 0, 0, 1}},
+		stun.NewShortTermIntegrity(remote.Pwd), stun.Fingerprint)
+	if err != nil { // the peer's texts were measured
+		return nil
+	}
+	return m.Raw
+}
