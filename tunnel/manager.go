@@ -243,7 +243,7 @@ func (m *Manager) open() (err error) {
 		AllowLoopback: m.cfg.Loopback,
 		Sparing:       m.cfg.Sparing,
 		Adopt: func(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) {
-			if slices.Contains(m.stunServers(), to) { // the peer has a say in where to
+			if m.isServer(to) { // the peer has a say in where to
 				return
 			}
 			if err := m.sock.ServeOutlet(ctx, conn, to); ctx.Err() == nil {

@@ -48,6 +48,14 @@ func (m *Manager) stunServers() (all []netip.AddrPort) {
 	return all
 }
 
+// isServer reports whether the signal server is there, or answers STUN from there: at the
+// next port.
+func (m *Manager) isServer(at netip.AddrPort) bool {
+	return slices.ContainsFunc(m.stunServers(), func(server netip.AddrPort) bool {
+		return at == server || at == netip.AddrPortFrom(server.Addr(), server.Port()+1)
+	})
+}
+
 // lastMapped returns the addresses worth offering before STUN has answered.
 func (m *Manager) lastMapped() (all []netip.AddrPort) {
 	m.mu.Lock()

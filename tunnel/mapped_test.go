@@ -38,3 +38,16 @@ func TestBothVersions(t *testing.T) {
 		t.Errorf("offers %v, want %v", got, four)
 	}
 }
+
+func TestServerIsNoPeer(t *testing.T) {
+	m := New(Config{})
+	m.Connected(netip.MustParseAddrPort("192.0.2.1:443"), netip.MustParseAddrPort("[2001:db8::1]:443"))
+	for at, want := range map[string]bool{
+		"192.0.2.1:443": true, "192.0.2.1:444": true, "[2001:db8::1]:444": true,
+		"192.0.2.1:445": false, "192.0.2.2:443": false, "[2001:db8::2]:443": false,
+	} {
+		if got := m.isServer(netip.MustParseAddrPort(at)); got != want {
+			t.Errorf("isServer(%s) = %v", at, got)
+		}
+	}
+}

@@ -60,9 +60,13 @@ func (s *Socket) outlet(to netip.AddrPort) *net.UDPConn {
 // ServeOutlet reaches an address by conn instead of the common socket, and takes what
 // comes from there as if it had come to that, until ctx is done, and returns its cause,
 // or until conn breaks. It borrows conn and leaves its read deadline in the past. One
-// address has one outlet at a time: the newest.
+// address has one outlet at a time: the newest. Relays have none: they know the common
+// socket.
 func (s *Socket) ServeOutlet(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) error {
 	to = unmap(to)
+	if s.tables.isRelay(to) {
+		return fmt.Errorf("pathsock: outlet: %v is a relay", to)
+	}
 	past := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		conn.SetReadDeadline(time.Unix(1, 0))

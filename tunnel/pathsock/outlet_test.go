@@ -67,6 +67,21 @@ func TestOutlet(t *testing.T) {
 	transfer(t, client, server, 1<<20, nil)
 }
 
+// A relay is reached by the common socket only, whatever a peer says of its address.
+func TestNoOutletToRelay(t *testing.T) {
+	a := newSide(t, "127.0.0.1", nil)
+	peer, relay := a.socket.Add(nil, 1), netip.MustParseAddrPort("192.0.2.1:3478")
+	peer.Accept(netip.MustParseAddrPort("192.0.2.2:3478"), relay)
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := a.socket.ServeOutlet(t.Context(), conn, relay); err == nil || a.socket.LeavesBy(relay, conn) {
+		t.Errorf("ServeOutlet() = %v", err)
+	}
+}
+
 // The end of an outlet leaves alone the one that has taken its place.
 func TestOutletsOverlap(t *testing.T) {
 	a, b := newSide(t, "127.0.0.1", nil), newSide(t, "127.0.0.1", nil)

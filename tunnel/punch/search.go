@@ -89,13 +89,14 @@ func (a *Attempt) standing() standing {
 		hard: a.nat.Mapping == network.Dependent, step: a.nat.Delta, server: a.nat.Server,
 		peerHard: a.remote.Hard, peerStep: int(a.remote.Delta), peerRound: a.measured.round,
 	}
-	if len(a.reflexive) > 0 {
-		if ip := a.reflexive[0].Addr(); ip.IsGlobalUnicast() && !ip.IsPrivate() {
-			s.peer = a.reflexive[0]
-		}
+	if len(a.reflexive) > 0 && isProviders(a.reflexive[0].Addr()) {
+		s.peer = a.reflexive[0]
 	}
 	return s
 }
+
+// isProviders reports whether an address may be that of a NAT in the internet.
+func isProviders(a netip.Addr) bool { return a.Is4() && a.IsGlobalUnicast() && !a.IsPrivate() }
 
 // foreseen reports whether both sides measure, in rounds.
 func (s standing) foreseen() bool { return s.hard && s.peerHard && s.step != 0 && s.peerStep != 0 }

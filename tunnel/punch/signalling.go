@@ -134,7 +134,7 @@ func (a *Attempt) addReflexive(addr netip.AddrPort) {
 func (a *Attempt) setMeasured(c candidate) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c.round > a.measured.round && c.round <= maxRounds {
+	if c.round > a.measured.round && c.round <= maxRounds && isProviders(c.addr.Addr()) {
 		a.measured = c
 		a.haveNews()
 	}
