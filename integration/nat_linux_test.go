@@ -77,12 +77,15 @@ func TestNATMatrix(t *testing.T) {
 }
 
 // TestSequentialNATs puts one end or both behind a NAT whose next port can be foreseen, also
-// while other hosts there make it give ports.
+// while other hosts there make it give ports. The way is long: each end learns what its own
+// NAT does, and the peer's, when the search may have begun.
 func TestSequentialNATs(t *testing.T) {
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
 	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	link := natlab.Link{Delay: 50 * time.Millisecond}
 	for i, c := range sequentialCells() {
+		c.here.Link, c.there.Link = &link, &link
 		t.Run(c.String(), func(t *testing.T) {
 			home, away := lab.Site(c.there), lab.Site(c.here)
 			defer occupy(t, lab, 20, home, away)()

@@ -89,7 +89,8 @@ type Attempt struct {
 	mapped    []netip.AddrPort
 	connected bool
 	remote    Description      // set by Connect
-	measured  candidate        // the newest of the peer that has a round
+	called    candidate        // the newest with which the peer has begun a round
+	replied   candidate        // and with which it has replied
 	reflexive []netip.AddrPort // of the peer, as signalled: IPv4 addresses that its NAT gave it
 	offered   int              // addresses of the peer that checks can be sent to
 	selected  netip.AddrPort

@@ -25,6 +25,7 @@ type candidate struct {
 	mapped   bool // seen by a STUN server, or opened at a NAT; else of the host itself
 	priority uint32
 	round    uint8 // of a search, in which it was measured; 0: it is an address to send to
+	reply    bool  // to what the peer has measured in that round
 }
 
 // newCandidate returns the candidate that is the rank'th best of its kind (RFC
@@ -51,14 +52,21 @@ func (c candidate) String() string {
 	text := fmt.Sprintf("%s%d 1 udp %d %s %d typ %s",
 		foundation, family, c.priority, c.addr.Addr(), c.addr.Port(), kind)
 	if c.round != 0 {
-		text += fmt.Sprintf(" %s %d", roundAttribute, c.round)
+		attribute := roundAttribute
+		if c.reply {
+			attribute = replyAttribute
+		}
+		text += fmt.Sprintf(" %s %d", attribute, c.round)
 	}
 	return text
 }
 
-// roundAttribute is an extension (RFC 8839 section 5.1): the address is not the socket's, but
-// what the NAT has just given to another one. Who does not know it sends there in vain.
-const roundAttribute = "round"
+// Extensions (RFC 8839 section 5.1): the address is not the socket's, but what the NAT has
+// just given to another one. Who does not know them sends there in vain.
+const (
+	roundAttribute = "round"
+	replyAttribute = "reply"
+)
 
 // parseCandidate reads what String writes. Extensions that it does not know are ignored.
 func parseCandidate(s string) (candidate, error) {
@@ -83,8 +91,11 @@ func parseCandidate(s string) (candidate, error) {
 		return candidate{}, fmt.Errorf("%w: candidate %.64q", ErrDescription, s)
 	}
 	for more := fields[8:]; len(more) >= 2; more = more[2:] {
-		if round, err := strconv.ParseUint(more[1], 10, 8); more[0] == roundAttribute && err == nil {
-			c.round = uint8(round)
+		if more[0] != roundAttribute && more[0] != replyAttribute {
+			continue
+		}
+		if round, err := strconv.ParseUint(more[1], 10, 8); err == nil {
+			c.round, c.reply = uint8(round), round != 0 && more[0] == replyAttribute
 		}
 	}
 	return c, nil

@@ -15,6 +15,7 @@ func TestCandidateSurvivesText(t *testing.T) {
 		newCandidate(netip.MustParseAddrPort("192.0.2.1:1"), false, 0),
 		newCandidate(netip.MustParseAddrPort("[2001:db8::1]:65535"), true, 3),
 		{addr: netip.MustParseAddrPort("192.0.2.1:7"), mapped: true, priority: 5, round: 2},
+		{addr: netip.MustParseAddrPort("192.0.2.1:8"), mapped: true, priority: 6, round: 4, reply: true},
 	} {
 		got, err := parseCandidate(want.String())
 		if err != nil || got != want {

@@ -61,7 +61,8 @@ func (s sequence) targets() (all []netip.AddrPort) {
 }
 
 // measure finds out which address the NAT has just given, and has the peer told of it.
-func (a *Attempt) measure(working context.Context, server netip.AddrPort, round uint8) error {
+// It is a reply or begins a round.
+func (a *Attempt) measure(working context.Context, server netip.AddrPort, round uint8, reply bool) error {
 	ctx, cancel := context.WithTimeout(working, measureIn)
 	defer cancel()
 	last, err := network.NewMapping(ctx, server)
@@ -69,7 +70,7 @@ func (a *Attempt) measure(working context.Context, server netip.AddrPort, round 
 		return err
 	}
 	c := newCandidate(last, true, maxMapped)
-	c.round = round
+	c.round, c.reply = round, reply
 	a.gathered <- []string{c.String()}
 	return nil
 }
@@ -79,7 +80,7 @@ func (a *Attempt) reply(working context.Context, round uint8) (last netip.AddrPo
 	timeout := time.NewTimer(replyIn)
 	defer timeout.Stop()
 	for {
-		if c := a.peerMeasured(); c.round == round {
+		if c := a.measuredBy(true); c.round == round {
 			return c.addr, true
 		}
 		select {
@@ -92,9 +93,14 @@ func (a *Attempt) reply(working context.Context, round uint8) (last netip.AddrPo
 	}
 }
 
-// peerMeasured returns the newest measurement of the peer; its round is 0 if there is none.
-func (a *Attempt) peerMeasured() candidate {
+// measuredBy returns the newest measurement of the peer that is a reply, or that begins a
+// round; its round is 0 if there is none. The two are told apart since a peer may begin a
+// round before it knows that it is to reply.
+func (a *Attempt) measuredBy(reply bool) candidate {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.measured
+	if reply {
+		return a.replied
+	}
+	return a.called
 }

@@ -94,33 +94,34 @@ func TestSearchBegins(t *testing.T) {
 	told := func(round uint8, s standing) standing { s.peerRound = round; return s }
 	regular, peerRegular := standing{hard: true, step: 1}, standing{peerHard: true, peerStep: 1}
 	for name, test := range map[string]struct {
-		s           standing
-		round, want uint8
+		s    standing
+		done progress
+		want bool
 	}{
-		"not connected":                       {standing{hard: true, peer: peer}, 0, 0},
-		"no hard NAT":                         {since(time.Minute, standing{}), 0, 0},
-		"both hard":                           {since(time.Minute, standing{hard: true, peerHard: true}), 0, 0},
-		"both hard, one regular":              {since(time.Minute, standing{hard: true, peerHard: true, step: 1}), 0, 0},
-		"hard, early":                         {since(900*time.Millisecond, hard), 0, 0},
-		"hard":                                {since(time.Second, hard), 0, 1},
-		"easy, early":                         {since(900*time.Millisecond, easy), 0, 0},
-		"easy":                                {since(time.Second, easy), 0, 1},
-		"regular, early":                      {since(200*time.Millisecond, regular), 0, 0},
-		"regular":                             {since(300*time.Millisecond, regular), 0, 1},
-		"against regular, early":              {since(900*time.Millisecond, peerRegular), 0, 0},
-		"against regular, which has begun":    {since(time.Millisecond, told(1, peerRegular)), 0, 1},
-		"against regular, which is silent":    {since(time.Second, peerRegular), 0, 1},
-		"both regular, opens":                 {since(300*time.Millisecond, opener), 0, 1},
-		"both regular, opens again":           {since(3*time.Second, told(1, opener)), 1, 2},
-		"both regular, waits":                 {since(time.Minute, both), 0, 0},
-		"both regular, is told":               {since(time.Millisecond, told(1, both)), 0, 1},
-		"both regular, is told of the third":  {since(time.Millisecond, told(3, both)), 1, 3},
-		"both regular, is not told again":     {since(time.Minute, told(1, both)), 1, 1},
-		"the peer is not behind a provider":   {standing{since: now.Add(-time.Minute), hard: true}, 0, 0},
-		"both regular, hears of an old round": {since(time.Minute, told(1, both)), 2, 2},
+		"not connected":                       {standing{hard: true, peer: peer}, progress{answered: 0}, false},
+		"no hard NAT":                         {since(time.Minute, standing{}), progress{answered: 0}, false},
+		"both hard":                           {since(time.Minute, standing{hard: true, peerHard: true}), progress{answered: 0}, false},
+		"both hard, one regular":              {since(time.Minute, standing{hard: true, peerHard: true, step: 1}), progress{answered: 0}, false},
+		"hard, early":                         {since(900*time.Millisecond, hard), progress{answered: 0}, false},
+		"hard":                                {since(time.Second, hard), progress{answered: 0}, true},
+		"easy, early":                         {since(900*time.Millisecond, easy), progress{answered: 0}, false},
+		"easy":                                {since(time.Second, easy), progress{answered: 0}, true},
+		"regular, early":                      {since(200*time.Millisecond, regular), progress{answered: 0}, false},
+		"regular":                             {since(300*time.Millisecond, regular), progress{answered: 0}, true},
+		"against regular, early":              {since(900*time.Millisecond, peerRegular), progress{answered: 0}, false},
+		"against regular, which has begun":    {since(time.Millisecond, told(1, peerRegular)), progress{answered: 0}, true},
+		"against regular, which is silent":    {since(time.Second, peerRegular), progress{answered: 0}, true},
+		"both regular, opens":                 {since(300*time.Millisecond, opener), progress{answered: 0}, true},
+		"both regular, opens again":           {since(3*time.Second, told(1, opener)), progress{answered: 1}, true},
+		"both regular, waits":                 {since(time.Minute, both), progress{answered: 0}, false},
+		"both regular, is told":               {since(time.Millisecond, told(1, both)), progress{answered: 0}, true},
+		"both regular, is told of the third":  {since(time.Millisecond, told(3, both)), progress{answered: 1}, true},
+		"both regular, is not told again":     {since(time.Minute, told(1, both)), progress{answered: 1}, false},
+		"the peer is not behind a provider":   {standing{since: now.Add(-time.Minute), hard: true}, progress{answered: 0}, false},
+		"both regular, hears of an old round": {since(time.Minute, told(1, both)), progress{answered: 2}, false},
 	} {
-		if got := test.s.next(test.round, now); got != test.want {
-			t.Errorf("%s: round %d after %d, want %d", name, got, test.round, test.want)
+		if got := test.s.ready(test.done, now); got != test.want {
+			t.Errorf("%s: ready %v, want %v", name, got, test.want)
 		}
 	}
 }

@@ -41,31 +41,49 @@ func (a *Attempt) search(working context.Context) {
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	for round := uint8(0); round < maxRounds; {
-		select {
-		case <-look.C:
-		case <-a.news:
-		case <-working.Done():
+	for done := (progress{}); done.calls < maxRounds && done.searches < 2*maxRounds; {
+		s, ok := a.await(working, look.C, done)
+		if working.Err() != nil || a.Remote().IsValid() {
 			return
 		}
-		if a.Remote().IsValid() {
-			return
-		}
-		s := a.standing()
-		next := s.next(round, time.Now())
-		if next == round || !p.searching.TryLock() {
+		if !ok || !p.searching.TryLock() {
 			continue
 		}
-		if round == 0 && time.Since(p.inVain) < searchPause {
+		if done.searches == 0 && time.Since(p.inVain) < searchPause {
 			p.searching.Unlock()
 			return
 		}
-		round = next
+		done.searches++
+		round := s.peerRound
+		if s.opens() {
+			done.calls++
+			round = done.calls
+		}
+		done.answered = s.peerRound
 		a.searchOnce(working, s, round)
-		if !s.foreseen() {
+		if a.holds(s) && !s.foreseen() {
 			return
 		}
 	}
+}
+
+// A progress is what an attempt has searched.
+type progress struct {
+	searches int
+	calls    uint8 // rounds that this side has begun
+	answered uint8 // the newest that the peer had begun
+}
+
+// await waits for one look at what is known, and reports whether to search.
+func (a *Attempt) await(working context.Context, look <-chan time.Time, done progress) (s standing, ok bool) {
+	select {
+	case <-look:
+	case <-a.news:
+	case <-working.Done():
+		return s, false
+	}
+	s = a.standing()
+	return s, s.ready(done, time.Now())
 }
 
 // A standing is what is known of both NATs.
@@ -78,7 +96,7 @@ type standing struct {
 	peer        netip.AddrPort // what the peer's gave first; invalid: no NAT of a provider
 	peerHard    bool
 	peerStep    int
-	peerRound   uint8 // in which the peer has measured its NAT last
+	peerRound   uint8 // that the peer has begun last
 }
 
 func (a *Attempt) standing() standing {
@@ -87,7 +105,7 @@ func (a *Attempt) standing() standing {
 	s := standing{
 		since: a.connectedAt, controlling: a.port.controlling,
 		hard: a.nat.Mapping == network.Dependent, step: a.nat.Delta, server: a.nat.Server,
-		peerHard: a.remote.Hard, peerStep: int(a.remote.Delta), peerRound: a.measured.round,
+		peerHard: a.remote.Hard, peerStep: int(a.remote.Delta), peerRound: a.called.round,
 	}
 	if len(a.reflexive) > 0 && isProviders(a.reflexive[0].Addr()) {
 		s.peer = a.reflexive[0]
@@ -98,29 +116,36 @@ func (a *Attempt) standing() standing {
 // isProviders reports whether an address may be that of a NAT in the internet.
 func isProviders(a netip.Addr) bool { return a.Is4() && a.IsGlobalUnicast() && !a.IsPrivate() }
 
+// holds reports whether a search that began with s is still the right one: one of the NATs
+// may turn out to be hard when it has begun.
+func (a *Attempt) holds(s standing) bool {
+	now := a.standing()
+	return now.hard == s.hard && now.peerHard == s.peerHard && now.foreseen() == s.foreseen()
+}
+
 // foreseen reports whether both sides measure, in rounds.
 func (s standing) foreseen() bool { return s.hard && s.peerHard && s.step != 0 && s.peerStep != 0 }
 
 // opens reports whether it is this side that sends from many sockets.
 func (s standing) opens() bool { return s.hard && (!s.peerHard || s.controlling) }
 
-// next returns the round to begin after another: that one, if it is too early or useless.
-func (s standing) next(round uint8, now time.Time) uint8 {
+// ready reports whether to search now.
+func (s standing) ready(done progress, now time.Time) bool {
 	after := searchAfter
 	if s.foreseen() || s.opens() && s.step != 0 {
 		after = foreseenAfter
 	}
 	switch {
 	case s.since.IsZero() || !s.peer.IsValid() || !s.hard && !s.peerHard:
-		return round
+		return false
 	case s.hard && s.peerHard && !s.foreseen():
-		return round
-	case !s.opens() && s.peerStep != 0 && s.peerRound > round: // the peer has begun
-		return s.peerRound
-	case !s.opens() && s.foreseen() || now.Sub(s.since) < after:
-		return round
+		return false
+	case !s.opens() && s.peerStep != 0 && s.peerRound > done.answered: // the peer has begun
+		return true
+	case !s.opens() && s.foreseen():
+		return false
 	}
-	return round + 1
+	return now.Sub(s.since) >= after
 }
 
 // searchOnce is one search, and the use of what it has found. The caller has locked searching.
@@ -134,7 +159,7 @@ func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
 	} else {
 		a.shootRound(working, s, round)
 	}
-	if winner == nil && !a.Remote().IsValid() && (!s.foreseen() || s.opens() && round == maxRounds) {
+	if winner == nil && !a.Remote().IsValid() && a.holds(s) && (!s.foreseen() || s.opens() && round == maxRounds) {
 		p.inVain = time.Now()
 	}
 	p.searching.Unlock()
@@ -142,6 +167,7 @@ func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
 		return
 	}
 	defer winner.Close()
+	p.log.Debug("the peer is heard on one of many sockets", "remote", to)
 	a.port.via.Store(&detour{winner, to})
 	if c := newCandidate(to, true, 0); a.wants(to) {
 		a.addRemote(c) // the attempt may be over
@@ -154,10 +180,10 @@ func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
 func (a *Attempt) openRound(working context.Context, s standing, round uint8) (*net.UDPConn, netip.AddrPort) {
 	var err error
 	if s.step != 0 {
-		err = a.measure(working, s.server, round)
+		err = a.measure(working, s.server, round, false)
 	}
 	if !s.foreseen() { // the peer shoots at random as well
-		return a.open(working, s.peer, birthdaySockets, openFor), s.peer
+		return a.open(working, s, s.peer, birthdaySockets), s.peer
 	}
 	if err != nil {
 		return nil, s.peer
@@ -167,7 +193,7 @@ func (a *Attempt) openRound(working context.Context, s standing, round uint8) (*
 	if !to.IsValid() {
 		return nil, s.peer
 	}
-	return a.open(working, to, foreseenSockets, foreseenFor), to
+	return a.open(working, s, to, foreseenSockets), to
 }
 
 // shootRound sends to where the peer's sockets are.
@@ -176,14 +202,14 @@ func (a *Attempt) shootRound(working context.Context, s standing, round uint8) {
 		a.shoot(working, s)
 		return
 	}
-	if a.measure(working, s.server, round) != nil {
+	if a.measure(working, s.server, round, true) != nil {
 		return
 	}
 	again := time.NewTicker(shootAgain)
 	defer again.Stop()
 	begun := time.Now()
-	for !a.Remote().IsValid() && a.peerMeasured().round == round && time.Since(begun) < replyIn+foreseenFor {
-		a.shootForeseen(s.peerStep)
+	for !a.Remote().IsValid() && a.measuredBy(false).round == round && time.Since(begun) < replyIn+foreseenFor {
+		a.shootForeseen()
 		select {
 		case <-again.C:
 		case <-working.Done():
@@ -193,8 +219,8 @@ func (a *Attempt) shootRound(working context.Context, s standing, round uint8) {
 }
 
 // shootForeseen sends to the ports that follow from what the peer has measured, if it has.
-func (a *Attempt) shootForeseen(step int) {
-	for _, to := range (sequence{a.peerMeasured().addr, step}).targets() {
+func (a *Attempt) shootForeseen() {
+	for _, to := range (sequence{a.measuredBy(false).addr, a.standing().peerStep}).targets() {
 		a.port.write(a.probe(), to) // an error is a lost packet
 	}
 }
@@ -209,11 +235,11 @@ func (a *Attempt) shoot(working context.Context, s standing) {
 		case <-working.Done():
 			return
 		}
-		if a.Remote().IsValid() {
+		if a.Remote().IsValid() || !a.holds(s) {
 			return
 		}
 		if i%int(shootAgain/shotEvery) == 0 {
-			a.shootForeseen(s.peerStep)
+			a.shootForeseen()
 		}
 		// An error is a lost packet.
 		a.port.write(a.probe(), netip.AddrPortFrom(s.peer.Addr(), uint16(lowestPort+port)))
@@ -222,7 +248,11 @@ func (a *Attempt) shoot(working context.Context, s standing) {
 
 // open sends checks from that many sockets, and returns the one on which the peer is heard,
 // or nil. The caller closes it; the others are closed.
-func (a *Attempt) open(working context.Context, peer netip.AddrPort, sockets int, within time.Duration) (winner *net.UDPConn) {
+func (a *Attempt) open(working context.Context, s standing, peer netip.AddrPort, sockets int) (winner *net.UDPConn) {
+	within := openFor
+	if s.foreseen() {
+		within = foreseenFor
+	}
 	listening, stop := context.WithTimeout(working, within)
 	hit := make(chan *net.UDPConn, 1)
 	var reading sync.WaitGroup
@@ -238,7 +268,7 @@ func (a *Attempt) open(working context.Context, peer netip.AddrPort, sockets int
 	}()
 	next := time.NewTicker(openEvery)
 	defer next.Stop()
-	for !a.Remote().IsValid() {
+	for !a.Remote().IsValid() && a.holds(s) {
 		select {
 		case winner = <-hit:
 			return winner

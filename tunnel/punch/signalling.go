@@ -134,8 +134,12 @@ func (a *Attempt) addReflexive(addr netip.AddrPort) {
 func (a *Attempt) setMeasured(c candidate) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c.round > a.measured.round && c.round <= maxRounds && isProviders(c.addr.Addr()) {
-		a.measured = c
+	newest := &a.called
+	if c.reply {
+		newest = &a.replied
+	}
+	if c.round > newest.round && c.round <= maxRounds && isProviders(c.addr.Addr()) {
+		*newest = c
 		a.haveNews()
 	}
 }
