@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,5 +94,73 @@ func TestRelays(t *testing.T) {
 			}
 			eventually(t, patience, "the far relay is used", uses(far.addr))
 		})
+	}
+}
+
+// TestRelaysOutliveARestart: a signal server that comes back and would choose other relays
+// leaves a tunnel where it is: neither a download nor a stream notices.
+func TestRelaysOutliveARestart(t *testing.T) {
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	lab := natlab.New(t)
+	near := startRelay(t, lab, 5*time.Millisecond)
+	relays := []farRelay{near}
+	for range 3 {
+		relays = append(relays, startRelay(t, lab, 30*time.Millisecond))
+	}
+	folder := t.TempDir()
+	serve := func(relays []farRelay) *role {
+		args := []string{"--listen", lab.Signal.Addr().String() + ":7443", "--relay-capacity", "0"}
+		for _, r := range relays {
+			args = append(args, "--relay", r.url)
+		}
+		return startRole(t, lab.Signal, folder, "signal", args...)
+	}
+	server := serve(relays)
+	signalURL := server.says("ready")
+	eventually(t, patience, "all relays answer", func() (string, bool) {
+		known := server.status().Relays
+		return "", len(known) == 4 && !slices.ContainsFunc(known, func(r relayStatus) bool { return !r.Well })
+	})
+	home, away := newHome(t, lab, natlab.SiteConfig{Kind: natlab.Symmetric}), lab.Site(natlab.SiteConfig{Kind: natlab.Symmetric})
+	_, code := home.expose(t, signalURL, "home")
+	gateway := connect(t, away.LAN, code)
+	viewer := watch(t, away.LAN, gateway.url("home", "cam"), "tcp")
+	viewer.waitFrames(30)
+	where := func() string {
+		tunnels := gateway.status().Tunnels
+		if len(tunnels) != 1 {
+			return ""
+		}
+		return tunnels[0].Path + " " + tunnels[0].Remote
+	}
+	eventually(t, patience, "the near relay is used", func() (string, bool) {
+		got := where()
+		return got, got == "relay-udp "+near.addr.String()
+	})
+
+	slices.Reverse(relays) // the near one is not among the first three now
+	begun, restarted := time.Now(), false
+	d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/large", func(bytes int64) {
+		if !restarted && bytes > largeSize/3 {
+			restarted = true
+			server.kill()
+			server = serve(relays)
+			server.says("ready")
+		}
+	})
+	if d.err != nil || d.hash != home.hash || !restarted {
+		t.Errorf("the download ended after %d bytes with hash %s (want %s): %v", d.bytes, d.hash, home.hash, d.err)
+	}
+	eventually(t, patience, "the gateway is back", func() (string, bool) { return "", gateway.status().Signal.Connected })
+	for range 5 { // what the server grants now has come, and what it means
+		viewer.waitFrames(30)
+		if got, want := where(), "relay-udp "+near.addr.String(); got != want {
+			t.Errorf("after the restart the tunnel is on %s, want %s", got, want)
+		}
+	}
+	_, stall := viewer.out.countSince(begun, isFrame)
+	t.Logf("the stream stalled for %v", stall.Round(time.Millisecond))
+	if stall > 500*time.Millisecond {
+		t.Errorf("the stream stalled for %v", stall)
 	}
 }

@@ -35,6 +35,7 @@ type mooring struct {
 	quality path.Quality
 	usedAt  time.Time // since when it is, or was last, in use
 	failed  int       // times in a row, soon after it was taken
+	leaving bool      // not granted any more: used until another one is up
 }
 
 const (
@@ -122,11 +123,13 @@ func (c *climber) moor(places []relay.Place) {
 			m = &mooring{addr: place.Addr, binding: relay.NewBinding(place.Grant)}
 		} else {
 			m.binding.Renew(place.Grant)
+			m.leaving = false
 		}
 		moorings, addrs = append(moorings, m), append(addrs, m.addr)
 	}
 	if m := c.relay.inUse; m != nil && !slices.Contains(moorings, m) {
-		m.up = false
+		m.leaving = true // the signal server may be wrong about it, and the peer may not know yet
+		moorings, addrs = append(moorings, m), append(addrs, m.addr)
 	}
 	c.relay.places = moorings
 	c.s.route.Accept(addrs...)
@@ -197,8 +200,8 @@ func (m *mooring) await(now time.Time) {
 // choose returns the place to use, or nil.
 func (c *climber) choose(now time.Time) *mooring {
 	var offers []path.Offer
-	for _, m := range c.relay.places {
-		if m.up {
+	for _, m := range c.relay.places { // the one that is left comes last
+		if m.up && !(m.leaving && len(offers) > 0) {
 			offers = append(offers, path.Offer{Addr: m.addr, Quality: m.quality})
 		}
 	}

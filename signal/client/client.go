@@ -106,7 +106,7 @@ type Client struct {
 	name      string // as the server told it
 	services  []signal.Service
 	allow     []signal.PeerID
-	binds     map[uint64]signal.PeerID
+	binds     map[uint64]wire.Bind
 	lastID    uint64
 	pending   map[uint64]func(wire.Frame, error) // called on Run's goroutine
 	mailboxes map[[32]byte]*Mailbox
@@ -127,7 +127,7 @@ func New(cfg Config) *Client {
 		log:       cfg.Log,
 		codec:     wire.NewCodec(),
 		name:      cfg.Name,
-		binds:     make(map[uint64]signal.PeerID),
+		binds:     make(map[uint64]wire.Bind),
 		pending:   make(map[uint64]func(wire.Frame, error)),
 		mailboxes: make(map[[32]byte]*Mailbox),
 		changed:   make(chan struct{}),
@@ -303,15 +303,17 @@ func (c *Client) Send(ctx context.Context, to signal.PeerID, sealed []byte) erro
 func (c *Client) Bind(session uint64, to signal.PeerID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.binds[session]; !known && len(c.binds) >= relay.MaxSessions {
+	bind, known := c.binds[session]
+	if !known && len(c.binds) >= relay.MaxSessions {
 		return fmt.Errorf("bind: %w", relay.ErrTooMany)
 	}
-	c.binds[session] = to
+	bind.Session, bind.To = session, to
+	c.binds[session] = bind
 	link := c.link.Load()
 	if link == nil {
 		return signal.ErrDisconnected
 	}
-	return c.post(link, wire.TypeBind, 0, wire.Bind{Session: session, To: to})
+	return c.post(link, wire.TypeBind, 0, bind)
 }
 
 // Unbind lets a relay session die.
@@ -336,9 +338,25 @@ func (c *Client) Relay(session uint64, packet []byte) error {
 
 // rebind repeats all binds. The caller holds c.mu.
 func (c *Client) rebind(link *wire.Link) {
-	for session, to := range c.binds {
-		c.post(link, wire.TypeBind, 0, wire.Bind{Session: session, To: to})
+	for _, bind := range c.binds {
+		c.post(link, wire.TypeBind, 0, bind)
 	}
+}
+
+// granted remembers which relays a session has, for a server that does not know: it would
+// choose others.
+func (c *Client) granted(g wire.Grants) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	bind, ok := c.binds[g.Session]
+	if !ok {
+		return
+	}
+	bind.Relays = nil
+	for _, grant := range g.Grants[:min(len(g.Grants), wire.MaxRelays)] {
+		bind.Relays = append(bind.Relays, grant.Where())
+	}
+	c.binds[g.Session] = bind
 }
 
 // post queues a message. A queue that is full means that the server has not

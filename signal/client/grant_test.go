@@ -1,11 +1,17 @@
 package client_test
 
 import (
+	"context"
 	"net"
+	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"peerway/signal"
 	"peerway/signal/relay"
+	"peerway/signal/server"
 )
 
 // Two peers who may talk are granted the relay on UDP, where their packets meet; with
@@ -66,4 +72,70 @@ func TestGrants(t *testing.T) {
 		}
 	default:
 	}
+}
+
+// TestGrantsAfterARestart: a server that has forgotten everything and would choose other
+// relays now grants a session those that it has.
+func TestGrantsAfterARestart(t *testing.T) {
+	var urls []signal.RelayURL
+	for range 4 {
+		urls = append(urls, runRelay(t))
+	}
+	s := newServer(t, func(cfg *server.Config) { cfg.Relays, cfg.Capacity = urls, -1 })
+	s.waitRelays()
+	a, b := pairOfPeers(t, s)
+	const session = 7
+	granted := func(p, other *testPeer) (relays []netip.AddrPort) {
+		t.Helper()
+		p.Bind(session, other.id())
+		for _, place := range p.want("granted", nil).places {
+			relays = append(relays, place.Addr)
+		}
+		return relays
+	}
+	before := granted(a, b)
+	if other := granted(b, a); len(before) != 3 || !slices.Equal(other, before) {
+		t.Fatalf("one end was granted %v, the other %v", before, other)
+	}
+	s.stop()
+	slices.Reverse(urls) // which come first now
+	s.start()
+	s.waitRelays()
+	for _, p := range []*testPeer{a, b} {
+		p.want("connected", nil)
+	}
+	a.wantOnline(b, true)
+	b.wantOnline(a, true)
+	for i, got := range [][]netip.AddrPort{granted(b, a), granted(a, b)} {
+		if !slices.Equal(got, before) {
+			t.Errorf("after a restart end %d was granted %v, want %v", i, got, before)
+		}
+	}
+}
+
+// runRelay runs a relay of its own until the test ends.
+func runRelay(t *testing.T) signal.RelayURL {
+	r, err := server.NewRelay(server.Config{Listen: "127.0.0.1:0", State: server.NewState()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { r.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	<-r.Ready()
+	return r.URL("127.0.0.1")
+}
+
+// waitRelays waits until all relays have answered the server.
+func (s *testServer) waitRelays() {
+	s.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if !slices.ContainsFunc(s.Relays(), func(m *relay.Member) bool { return !m.Status(time.Now()).Well }) {
+			return
+		}
+	}
+	s.t.Fatal("a relay does not answer")
 }

@@ -25,6 +25,7 @@ var errTestOver = errors.New("the test is over")
 
 // A testServer is a signal server that can be killed and come back.
 type testServer struct {
+	*server.Server
 	t      *testing.T
 	listen string
 	url    signal.URL
@@ -67,7 +68,7 @@ func (s *testServer) start() {
 	case err := <-done:
 		s.t.Fatalf("server: %v", err)
 	}
-	s.listen, s.url = srv.Addr().String(), srv.URL("127.0.0.1")
+	s.Server, s.listen, s.url = srv, srv.Addr().String(), srv.URL("127.0.0.1")
 	s.stop = sync.OnceFunc(func() {
 		cancel(errTestOver)
 		start := time.Now()

@@ -158,6 +158,7 @@ func (s *session) handle(ctx context.Context, f wire.Frame) error {
 		if err := s.codec.Body(f, &g); err != nil {
 			return err
 		}
+		s.granted(g)
 		s.cfg.Handler.Granted(g.Session, s.places(g))
 	case wire.TypeMailboxTaken:
 		return s.mailboxTaken(f)
@@ -165,13 +166,10 @@ func (s *session) handle(ctx context.Context, f wire.Frame) error {
 	return nil // also for types of a later version
 }
 
-// maxPlaces bounds the relays that are looked at for one session.
-const maxPlaces = 4
-
 // places returns the relays of g, as far as they can be used.
 func (s *session) places(g wire.Grants) []relay.Place {
 	var places []relay.Place
-	for _, grant := range g.Grants[:min(len(g.Grants), maxPlaces)] {
+	for _, grant := range g.Grants[:min(len(g.Grants), wire.MaxRelays)] {
 		p := relay.Place{Addr: s.server, Grant: relay.Grant{
 			Session: g.Session, End: grant.End, Until: grant.Until,
 			Limits: relay.Limits{Rate: grant.Rate, Quota: grant.Quota},

@@ -278,6 +278,42 @@ func (m *Member) usable(now time.Time) (Load, bool) {
 	return m.load, !m.heardAt.IsZero() && now.Sub(m.heardAt) < askFor
 }
 
+// Find returns the relays at addresses, as a peer remembers them; no text means the
+// signal server's own. What is not one of the fleet is left out: sure is false if it may
+// still turn out to be one, because not all relays have been asked for the first time.
+func (f *Fleet) Find(where []string) (found []*Member, sure bool) {
+	unknown, asked := false, true
+	for _, text := range where {
+		at := slices.IndexFunc(f.members, func(m *Member) bool { return m.isAt(text) })
+		if at < 0 {
+			unknown = true
+		} else if m := f.members[at]; !slices.Contains(found, m) {
+			found = append(found, m)
+		}
+	}
+	for _, m := range f.members {
+		asked = asked && m.asked()
+	}
+	return found, asked || !unknown && !slices.ContainsFunc(found, func(m *Member) bool { return !m.asked() })
+}
+
+// isAt reports whether that is how peers know the relay.
+func (m *Member) isAt(where string) bool {
+	if m.own != nil || where == "" {
+		return m.own != nil && where == ""
+	}
+	addr, err := netip.ParseAddrPort(where)
+	ip4, ip6 := m.Addrs()
+	return err == nil && (addr == ip4 || addr == ip6)
+}
+
+// asked reports whether it is known how the relay is.
+func (m *Member) asked() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.own != nil || m.away || !m.heardAt.IsZero()
+}
+
 // Members returns the relays.
 func (f *Fleet) Members() []*Member { return f.members }
 

@@ -162,18 +162,71 @@ func TestAssign(t *testing.T) {
 	}
 	var table relay.Table
 	a, b, now := signal.PeerID{1}, signal.PeerID{2}, time.Now()
-	if got := table.Assign(7, fleet, now); got != nil {
+	if got := table.Assign(7, fleet, nil, now); got != nil {
 		t.Errorf("a session that nobody has bound gets %v", got)
 	}
 	table.Bind(7, a, b, now)
-	first := table.Assign(7, fleet, now)
+	first := table.Assign(7, fleet, nil, now)
 	own = 1000 // which is now the best
 	table.Bind(7, b, a, now)
-	if second := table.Assign(7, fleet, now); len(first) != 3 || !slices.Equal(first, second) {
+	if second := table.Assign(7, fleet, nil, now); len(first) != 3 || !slices.Equal(first, second) {
 		t.Errorf("one end gets %s, the other %s", capacities(first), capacities(second))
 	}
 	table.Bind(8, a, b, now)
-	if other := table.Assign(8, fleet, now); capacities(other) != "1000 100 100" {
+	if other := table.Assign(8, fleet, nil, now); capacities(other) != "1000 100 100" {
 		t.Errorf("a new session gets %s, want the best first", capacities(other))
+	}
+}
+
+// A signal server that has been restarted gives a session the relays that it had, and
+// none while it does not know yet what they are.
+func TestAssignAfterARestart(t *testing.T) {
+	var urls []signal.RelayURL
+	var where []string
+	for i := range byte(4) {
+		key := relay.NewKey([]byte{i})
+		addr, stop := serveRelay(t, key, 100+uint32(i))
+		defer stop()
+		urls = append(urls, signal.RelayURL{Addr: addr.String(), Key: key})
+		where = append(where, addr.String())
+	}
+	gone := signal.RelayURL{Addr: urls[0].Addr, Key: [32]byte{9}} // it does not answer to this key
+	urls[0] = gone
+	log := make(lines, 16)
+	fleet := relay.NewFleet(relay.Key{}, func() relay.Load { return relay.Load{Capacity: 1} }, urls, slog.New(slog.NewTextHandler(log, nil)))
+	var table relay.Table
+	table.Bind(7, signal.PeerID{1}, signal.PeerID{2}, time.Now())
+	assign := func(had ...string) string { return capacities(table.Assign(7, fleet, had, time.Now())) }
+	if got := assign(where[1]); got != "" {
+		t.Errorf("before the relays have been asked a session gets %s", got)
+	}
+	if got := assign(""); got != "1" {
+		t.Errorf("the server's own relay is not known: a session gets %s", got)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- fleet.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	for range urls {
+		<-log // it answers, or does not
+	}
+	for i, test := range []struct {
+		had  []string
+		want string
+	}{
+		{nil, "103 102 101"},
+		{[]string{where[1], ""}, "101 1 103"},
+		{[]string{where[0], where[1], where[1]}, "101 103 102"}, // one is away
+		{[]string{"192.0.2.1:7443", "nonsense", where[2]}, "102 103 101"},
+	} {
+		id := uint64(100 + i)
+		table.Bind(id, signal.PeerID{1}, signal.PeerID{2}, time.Now())
+		if got := capacities(table.Assign(id, fleet, test.had, time.Now())); got != test.want {
+			t.Errorf("a session that had %q gets %s, want %s", test.had, got, test.want)
+		}
+		if again := capacities(table.Assign(id, fleet, where[3:], time.Now())); again != test.want {
+			t.Errorf("what the other end says changes %s to %s", test.want, again)
+		}
 	}
 }

@@ -80,13 +80,21 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 }
 
 // Assign returns the relays on UDP that both ends of a session are to use: the same as
-// before as long as they are well.
-func (t *Table) Assign(id uint64, fleet *Fleet, now time.Time) []*Member {
+// before as long as they are well. Where nothing is known of the session, before is what
+// an end says (see [Fleet.Find]). It returns none while it is not clear what that means.
+func (t *Table) Assign(id uint64, fleet *Fleet, had []string, now time.Time) []*Member {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.sessions[id]
 	if s == nil {
 		return nil
+	}
+	if s.relays == nil {
+		found, sure := fleet.Find(had)
+		if !sure { // the ends have their relays, and will ask again
+			return nil
+		}
+		s.relays = found
 	}
 	s.relays = fleet.Pick(now, s.relays)
 	return s.relays

@@ -120,6 +120,10 @@ func (p *session) bind(f wire.Frame, now time.Time) {
 		p.refuse(f.ID, wire.CodeMalformed, err.Error())
 		return
 	}
+	if len(b.Relays) > wire.MaxRelays {
+		p.refuse(f.ID, wire.CodeMalformed, fmt.Sprintf("%d relays, at most %d", len(b.Relays), wire.MaxRelays))
+		return
+	}
 	if wait, ok := p.binds.take(1, bindsPerSecond, bindBurst, now); !ok {
 		p.send(wire.TypeError, f.ID, wire.Error{Code: wire.CodeRateLimited,
 			Text: "too many binds", RetryAfter: uint32(wait.Milliseconds()) + 1})
@@ -131,7 +135,7 @@ func (p *session) bind(f wire.Frame, now time.Time) {
 		return
 	}
 	if other, _ := p.server.hub.find(p, b.To); other != nil {
-		p.grant(b.Session, end, now)
+		p.grant(b, end, now)
 	}
 }
 
@@ -141,10 +145,10 @@ const grantLife = 10 * time.Minute
 // grant lets the peer use relays on UDP for one end of a session. Frames on the
 // websocket are looked at one by one; there, two peers who may not talk any more can go
 // on at relays where both are bound, as if the signal server were away.
-func (p *session) grant(id uint64, end uint8, now time.Time) {
+func (p *session) grant(b wire.Bind, end uint8, now time.Time) {
 	var grants []wire.Grant
-	for _, m := range p.server.table.Assign(id, p.server.fleet, now) {
-		g := m.Grant(id, end, now.Add(grantLife), p.server.cfg.Relay)
+	for _, m := range p.server.table.Assign(b.Session, p.server.fleet, b.Relays, now) {
+		g := m.Grant(b.Session, end, now.Add(grantLife), p.server.cfg.Relay)
 		grant := wire.Grant{End: g.End, Until: g.Until, Rate: g.Limits.Rate, Quota: g.Limits.Quota, Secret: g.Secret[:]}
 		ip4, ip6 := m.Addrs()
 		if ip4.IsValid() {
@@ -156,7 +160,7 @@ func (p *session) grant(id uint64, end uint8, now time.Time) {
 		grants = append(grants, grant)
 	}
 	if len(grants) > 0 {
-		p.send(wire.TypeGrants, 0, wire.Grants{Session: id, Grants: grants})
+		p.send(wire.TypeGrants, 0, wire.Grants{Session: b.Session, Grants: grants})
 	}
 }
 

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"cmp"
+
 	"github.com/fxamacker/cbor/v2"
 
 	"peerway/signal"
@@ -99,7 +101,11 @@ type Sealed struct {
 type Bind struct {
 	Session uint64        `cbor:"0,keyasint"`
 	To      signal.PeerID `cbor:"1,keyasint"`
+	Relays  []string      `cbor:"2,keyasint,omitempty"` // that it was granted, see [Grant.Where]: a new server gives the same
 }
+
+// MaxRelays is how many relays a session has.
+const MaxRelays = 3
 
 // Grants let the receiver use relays on UDP for a session, the best first.
 type Grants struct {
@@ -117,6 +123,10 @@ type Grant struct {
 	Quota  uint32 `cbor:"4,keyasint,omitempty"`
 	Secret []byte `cbor:"5,keyasint"` // 32 bytes
 }
+
+// Where returns what a relay is known by: one of its addresses, or nothing if it is the
+// signal server's own.
+func (g Grant) Where() string { return cmp.Or(g.Addr, g.Addr6) }
 
 // A Mailbox carries the two boxes of a pairing.
 type Mailbox struct {

@@ -1,0 +1,98 @@
+package tunnel
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"peerway/signal/relay"
+)
+
+// A testRelay is a relay on UDP on this machine.
+type testRelay struct {
+	relay.Key
+	addr netip.AddrPort
+}
+
+// runRelay runs a relay until the test ends.
+func runRelay(t *testing.T, name string) testRelay {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := relay.NewKey([]byte(name))
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() { relay.NewServer(key, 1000).Serve(ctx, conn, nil) })
+	t.Cleanup(func() { cancel(); serving.Wait(); conn.Close() })
+	return testRelay{key, conn.LocalAddr().(*net.UDPAddr).AddrPort()}
+}
+
+// grantBoth tells both ends of a tunnel of relays that they may use.
+func grantBoth(t *testing.T, a, b *end, relays ...testRelay) {
+	t.Helper()
+	id := a.up(t).id
+	for i, e := range []*end{a, b} {
+		var places []relay.Place
+		for _, r := range relays {
+			places = append(places, relay.Place{Addr: r.addr, Grant: r.Grant(id, uint8(i), time.Now().Add(time.Minute), relay.Limits{})})
+		}
+		e.Granted(id, places)
+	}
+}
+
+// waitRemote waits until both ends use a relay.
+func waitRemote(t *testing.T, want netip.AddrPort, ends ...*end) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		there := 0
+		for _, e := range ends {
+			if up := e.Tunnels(); len(up) == 1 && up[0].Path == "relay-udp" && up[0].Remote == want {
+				there++
+			}
+		}
+		if there == len(ends) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("tunnels = %+v and %+v, want the relay %v", ends[0].Tunnels(), ends[1].Tunnels(), want)
+		}
+	}
+}
+
+// TestRelayIsKeptUntilAnotherIsUp: grants that do not name the relay in use do not take
+// it away before there is another one.
+func TestRelayIsKeptUntilAnotherIsUp(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	first, second := runRelay(t, "first"), runRelay(t, "second")
+	silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	grantBoth(t, a, b, first)
+	waitRemote(t, first.addr, a, b)
+
+	grantBoth(t, a, b, testRelay{relay.Key{}, silent.LocalAddr().(*net.UDPAddr).AddrPort()})
+	in := make([]byte, 1500)
+	for range 6 { // requests of both ends, which have then looked at their places again
+		if _, err := silent.Read(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitRemote(t, first.addr, a, b)
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Error(err)
+	}
+	grantBoth(t, a, b, second)
+	waitRemote(t, second.addr, a, b)
+}
