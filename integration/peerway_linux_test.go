@@ -182,6 +182,8 @@ type tunnelStatus struct {
 	Idle     float64 `json:"idle_s"`
 	Up       float64 `json:"up_s"`
 
+	Exhausted string `json:"exhausted"`
+
 	Paths []pathStatus `json:"paths"`
 }
 

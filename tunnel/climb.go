@@ -20,6 +20,7 @@ type climber struct {
 	paths  *path.Paths
 	relay  relaying
 	survey survey
+	ration ration
 	ctx    context.Context // of this one climb
 	out    chan message    // to be sealed and sent through the signal server
 
@@ -82,6 +83,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.apply(c.paths.Tick(now, c.observe(now, stats)))
 			c.keepRelays(now)
 			c.look(now, stats)
+			c.ration.look(c, now)
 			c.listen(now, stats)
 			c.gather()
 		case event, ok := <-events(c.trying):

@@ -303,7 +303,7 @@ func (m *Manager) expected(addr net.Addr) (signal.PeerID, bool) {
 // the outcome. The answer of the peer about the service comes later: the first
 // Read reports it as a [lane.RefusedError].
 //
-// The caller closes the stream. Errors wrap [ErrNoPath], an error
+// The caller closes the stream. Errors wrap [ErrNoPath], a [*QuotaError], an error
 // of [Signaler], together with [ErrNotNear] if the local networks were searched as well,
 // or the cause of ctx.
 func (m *Manager) DialContext(ctx context.Context, peer signal.PeerID, service string, class lane.Class) (*lane.Stream, error) {
@@ -472,6 +472,7 @@ type Info struct {
 	BytesIn, BytesOut int64         // of QUIC packets
 	Idle              time.Duration // since the last stream ended; 0 while there is one
 	Up                time.Duration
+	Exhausted         string     // which relays' quotas are used up, in words for people; empty: none
 	Paths             []PathInfo // that there are now, the best kind first; empty before the first second
 
 	Why                string // as in [Pong]

@@ -23,8 +23,10 @@ func TestMain(m *testing.M) { leak.Main(m) }
 type wire struct {
 	from  signal.PeerID
 	to    *Manager // set before Run
+	near  *Manager // whose packets it carries; set before Run
 	queue chan func(*Manager)
 	cut   atomic.Bool
+	spent atomic.Bool           // the quota of the two ends is used up
 	stuck atomic.Bool           // Send waits for an answer that does not come
 	err   atomic.Pointer[error] // what Send answers
 }
@@ -61,6 +63,11 @@ func (w *wire) Bind(uint64, signal.PeerID) error { return nil }
 func (w *wire) Unbind(uint64) {}
 
 func (w *wire) Relay(session uint64, packet []byte) error {
+	if w.spent.Load() {
+		w.post(func(m *Manager) { m.Spent(session, time.Hour) })
+		w.near.Spent(session, time.Hour)
+		return nil
+	}
 	p := append([]byte(nil), packet...)
 	w.post(func(m *Manager) { m.Relayed(session, p) })
 	return nil
@@ -104,6 +111,7 @@ func newPairOf(t testing.TB, cfg Config) (a, b *end) {
 	}
 	a, b = ends[0], ends[1]
 	a.wire.to, b.wire.to = b.Manager, a.Manager
+	a.wire.near, b.wire.near = a.Manager, b.Manager
 	for _, e := range ends {
 		ctx, cancel := context.WithCancel(context.Background())
 		carrying, hangUp := context.WithCancel(context.Background())

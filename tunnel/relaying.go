@@ -207,7 +207,7 @@ func (c *climber) choose(now time.Time) *mooring {
 	}
 	if c.s.role == answering {
 		c.follow()
-		if m := c.relay.at(c.relay.choice.Chosen()); m != nil && m.up {
+		if m := c.relay.at(c.relay.choice.Chosen()); m != nil && m.up && !m.leaving {
 			return m // only the other end changes it
 		}
 	}

@@ -39,7 +39,7 @@ func grantBoth(t *testing.T, a, b *end, relays ...testRelay) {
 	for i, e := range []*end{a, b} {
 		var places []relay.Place
 		for _, r := range relays {
-			places = append(places, relay.Place{Addr: r.addr, Grant: r.Grant(id, uint8(i), time.Now().Add(time.Minute), relay.Limits{})})
+			places = append(places, relay.Place{Addr: r.addr, Grant: r.Grant(id, uint8(i), 1, time.Now().Add(time.Minute), relay.Limits{})})
 		}
 		e.Granted(id, places)
 	}

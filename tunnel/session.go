@@ -64,6 +64,8 @@ type session struct {
 
 	hints hints // for the congestion controller
 
+	spent atomic.Pointer[spent] // what the server last said of the quota; nil: nothing
+
 	near   atomic.Pointer[netip.AddrPort] // where the peer is in the local network; nil: not known
 	absent atomic.Bool                    // it was not found there
 	flight flight                         // what nobody may have received
@@ -87,7 +89,9 @@ type session struct {
 	settled chan struct{} // closed when an answer to idleAsk is known
 	where   path.Decision // how the peer is reached now
 	why     string        // there is no direct path
-	pongs   map[uint64]chan string
+
+	exhausted string // which relays carry nothing any more, and until when; empty: none
+	pongs     map[uint64]chan string
 }
 
 func newSession(m *Manager, peer signal.PeerID, id uint64, r role) *session {
@@ -443,7 +447,7 @@ func (s *session) info(now time.Time) Info {
 
 		Paths: paths,
 
-		Why: s.why, Limits: here, PeerLimits: there,
+		Why: s.why, Exhausted: s.exhausted, Limits: here, PeerLimits: there,
 	}
 	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
 		info.Idle = now.Sub(s.idle.emptySince)

@@ -50,6 +50,7 @@ func unknownPeer(target proxy.Target) error {
 func explainDial(target proxy.Target, err error) error {
 	e := &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: target, Err: err}
 	near := ""
+	spent, isSpent := errors.AsType[*tunnel.QuotaError](err)
 	if errors.Is(err, tunnel.ErrNotNear) {
 		near = fmt.Sprintf(", and %q was not found in the local network", target.Peer)
 	}
@@ -64,6 +65,9 @@ func explainDial(target proxy.Target, err error) error {
 		e.Code, e.Hop = proxy.CodeNotAllowed, proxy.HopSignal
 		e.Reason = fmt.Sprintf("the peer %q does not know this one any more", target.Peer)
 		e.Fix = "pair again, with a fresh code of peerway expose"
+	case isSpent:
+		e.Reason = fmt.Sprintf("there is no direct path to the peer %q, and %v", target.Peer, spent)
+		e.Fix = "wait, or ask who runs the relay for more; peerway netcheck at both ends says what keeps a direct path away"
 	case errors.Is(err, tunnel.ErrNoPath):
 		e.Reason = fmt.Sprintf("no packet gets through to the peer %q", target.Peer) + near
 		e.Fix = "it may have just lost its network; try again"

@@ -31,6 +31,7 @@ func TestDialErrorsAreExplained(t *testing.T) {
 		{signal.ErrNotAllowed, proxy.CodeNotAllowed, proxy.HopSignal, exitNotAllowed},
 		{signal.ErrDisconnected, proxy.CodeNoPath, proxy.HopSignal, exitNoPath},
 		{tunnel.ErrNoPath, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
+		{&tunnel.QuotaError{}, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
 		{tunnel.ErrPeerLost, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
 		{errUnforeseen, proxy.CodeOther, proxy.HopGateway, exitOther},
 	} {

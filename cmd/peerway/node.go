@@ -271,7 +271,7 @@ func (n *node) report() report {
 		u := tunnelReport{
 			Peer: peer, Path: pathName(t.Path), RTT: milliseconds(t.RTT), Streams: t.Streams,
 			BytesIn: t.BytesIn, BytesOut: t.BytesOut, Idle: int64(t.Idle / time.Second), Up: int64(t.Up / time.Second),
-			Why: t.Why, Limits: limitNames(t.Limits), PeerLimits: limitNames(t.PeerLimits),
+			Why: t.Why, Exhausted: t.Exhausted, Limits: limitNames(t.Limits), PeerLimits: limitNames(t.PeerLimits),
 		}
 		if t.Remote.IsValid() {
 			u.Remote = t.Remote.String()
@@ -386,6 +386,9 @@ func (e events) Relayed(session uint64, packet []byte) { e.tunnels.Relayed(sessi
 
 // Granted implements client.Handler.
 func (e events) Granted(session uint64, places []relay.Place) { e.tunnels.Granted(session, places) }
+
+// Spent implements client.Handler.
+func (e events) Spent(session uint64, left time.Duration) { e.tunnels.Spent(session, left) }
 
 // Presence implements [client.Handler].
 func (e events) Presence(p signal.Presence) {

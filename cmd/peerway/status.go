@@ -123,6 +123,8 @@ type tunnelReport struct {
 	Idle     int64   `json:"idle_s"`
 	Up       int64   `json:"up_s"`
 
+	Exhausted string `json:"exhausted,omitempty"` // which relays carry nothing any more, and until when
+
 	Paths []pathReport `json:"paths,omitempty"` // that there are; the best kind first
 
 	Why        string   `json:"why,omitempty"`         // as in a pong
@@ -192,6 +194,9 @@ func (r report) write(w io.Writer) error {
 		return err
 	}
 	for _, u := range r.Tunnels {
+		if u.Exhausted != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", u.Peer, u.Exhausted)
+		}
 		for _, f := range u.reasons() {
 			if err := f.write(w); err != nil {
 				return err

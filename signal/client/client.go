@@ -39,6 +39,10 @@ type Handler interface {
 	// Granted is called with relays on UDP that a relay session may use, the best
 	// first, again and again while the session is bound.
 	Granted(session uint64, places []relay.Place)
+	// Spent is called when the server carries no more packets of a relay session, because
+	// its two peers have used up their quota: again and again while either sends some. left
+	// is how long that lasts, a day at most.
+	Spent(session uint64, left time.Duration)
 	// Presence is called after each login for every allowed peer, online or
 	// not, and then for each change.
 	Presence(signal.Presence)

@@ -98,6 +98,7 @@ type event struct {
 	presence signal.Presence
 	info     client.Info
 	places   []relay.Place
+	left     time.Duration
 	err      error
 }
 

@@ -37,6 +37,7 @@ type nobody struct{ connected chan struct{} }
 func (nobody) Deliver(signal.PeerID, []byte) {}
 func (nobody) Relayed(uint64, []byte)        {}
 func (nobody) Granted(uint64, []relay.Place) {}
+func (nobody) Spent(uint64, time.Duration)   {}
 func (nobody) Presence(signal.Presence)      {}
 func (n nobody) Connected(Info)              { n.connected <- struct{}{} }
 func (nobody) Disconnected(error)            {}

@@ -160,6 +160,12 @@ func (s *session) handle(ctx context.Context, f wire.Frame) error {
 		}
 		s.granted(g)
 		s.cfg.Handler.Granted(g.Session, s.places(g))
+	case wire.TypeSpent:
+		var spent wire.Spent
+		if err := s.codec.Body(f, &spent); err != nil {
+			return err
+		}
+		s.cfg.Handler.Spent(spent.Session, min(time.Duration(spent.Left)*time.Second, 24*time.Hour))
 	case wire.TypeMailboxTaken:
 		return s.mailboxTaken(f)
 	}
@@ -171,7 +177,7 @@ func (s *session) places(g wire.Grants) []relay.Place {
 	var places []relay.Place
 	for _, grant := range g.Grants[:min(len(g.Grants), wire.MaxRelays)] {
 		p := relay.Place{Addr: s.server, Grant: relay.Grant{
-			Session: g.Session, End: grant.End, Until: grant.Until,
+			Session: g.Session, End: grant.End, Pair: grant.Pair, Until: grant.Until,
 			Limits: relay.Limits{Rate: grant.Rate, Quota: grant.Quota},
 		}}
 		if grant.Addr != "" || grant.Addr6 != "" {

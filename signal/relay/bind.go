@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"time"
 )
 
 // An end is bound to the address that its packets come from by two round trips:
@@ -14,7 +15,8 @@ import (
 // The first request has no cookie and is answered with one, which only who receives at
 // that address can repeat: so a request that was overheard binds nobody else's address,
 // and nobody is flooded with answers, which are shorter than requests. The same request
-// keeps an end bound.
+// keeps an end bound. That the quota is used up is also said unasked, with the nonce of the
+// last request.
 const (
 	nonceSize   = 8
 	cookieSize  = 8
@@ -29,8 +31,9 @@ type status byte
 const (
 	statusBound     status = 0 // packets from this address go to the other end, once that is bound
 	statusChallenge status = 1 // ask again, with this cookie
-	statusRefused   status = 2 // the grant is void: too old, or used up
+	statusRefused   status = 2 // the grant is void: it is too old
 	statusFull      status = 3 // the relay has too many sessions
+	statusSpent     status = 4 // the quota is used up, for as many seconds as the cookie says
 )
 
 // A request asks for an end to be bound to the address it comes from.
@@ -77,6 +80,18 @@ type answer struct {
 	session uint64
 	nonce   [nonceSize]byte // of the request
 	cookie  [cookieSize]byte
+}
+
+// spentAnswer returns the answer that a quota is used up for so long.
+func spentAnswer(session uint64, nonce [nonceSize]byte, left time.Duration) answer {
+	a := answer{status: statusSpent, session: session, nonce: nonce}
+	binary.BigEndian.PutUint64(a.cookie[:], uint64(left/time.Second)+1)
+	return a
+}
+
+// left returns for how long a quota is used up, which is a day at most.
+func (a answer) left() time.Duration {
+	return time.Duration(min(binary.BigEndian.Uint64(a.cookie[:]), uint64(day/time.Second))) * time.Second
 }
 
 func (a answer) append(dst []byte) []byte {

@@ -13,8 +13,9 @@ type Binding struct {
 	cookie [cookieSize]byte
 
 	bound bool
-	void  bool // the grant was refused
-	sent  int  // requests since the last answer
+	void  bool      // the grant was refused
+	spent time.Time // until then the quota is used up; zero: it is not
+	sent  int       // requests since the last answer
 
 	challenged int       // times in a row
 	sentAt     time.Time // the last of those
@@ -45,8 +46,9 @@ func NewBinding(g Grant) *Binding {
 
 // Renew replaces the grant by a fresh one.
 func (b *Binding) Renew(g Grant) {
+	raised := g.Limits != b.grant.Limits && !b.spent.IsZero()
 	b.grant = g
-	if b.void {
+	if b.void || raised {
 		b.void, b.challenged, b.nextAt = false, 0, time.Time{}
 	}
 }
@@ -57,6 +59,10 @@ func (b *Binding) Hurry() { b.sent, b.challenged, b.nextAt = 0, 0, time.Time{} }
 
 // Bound reports whether the relay forwards for this end, as far as is known.
 func (b *Binding) Bound() bool { return b.bound }
+
+// Spent returns until when the quota of the two peers is used up, as far as is known, or the
+// zero time.
+func (b *Binding) Spent() time.Time { return b.spent }
 
 // Tick returns a request to send now, or nil.
 func (b *Binding) Tick(now time.Time) []byte {
@@ -78,13 +84,17 @@ func (b *Binding) Tick(now time.Time) []byte {
 // one to this binding.
 func (b *Binding) Hear(now time.Time, packet []byte) bool {
 	a, ok := parseAnswer(packet)
-	if !ok || a.session != b.grant.Session || a.nonce != b.nonce || b.sent == 0 {
+	if !ok || a.session != b.grant.Session || a.nonce != b.nonce || b.sent == 0 && a.status != statusSpent {
 		return false
 	}
 	b.sent = 0
 	switch a.status {
 	case statusBound:
 		b.bound, b.challenged, b.nextAt = true, 0, now.Add(refreshEvery)
+		b.spent = time.Time{}
+	case statusSpent:
+		b.bound, b.spent = false, now.Add(a.left())
+		b.nextAt = now.Add(max(a.left(), lastRetry))
 	case statusChallenge:
 		b.bound, b.cookie, b.nextAt = false, a.cookie, now
 		if b.challenged++; b.challenged > 1 { // it does not know us again: not at its speed

@@ -248,10 +248,8 @@ func (m *Member) Addrs() (ip4, ip6 netip.AddrPort) {
 	return m.ip4, m.ip6
 }
 
-// Grant lets one end of a session use the relay. See [Key.Grant].
-func (m *Member) Grant(session uint64, end uint8, until time.Time, limits Limits) Grant {
-	return m.key.Grant(session, end, until, limits)
-}
+// Key returns what grants for the relay are made with.
+func (m *Member) Key() Key { return m.key }
 
 // Status returns how the relay is. Peers may still be sent to one that is not well: a
 // question or two may be lost.

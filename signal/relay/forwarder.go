@@ -38,26 +38,35 @@ type Forwarder struct {
 	key    Key
 	bakery [32]byte // makes cookies
 	pairs  map[uint64]*pair
+	usages usages[uint64]
 	swept  time.Time
 	meter  meter
 }
 
 // A pair is the two ends of a session.
 type pair struct {
-	ends    [2]netip.AddrPort // invalid: not bound
-	heard   time.Time         // a packet or request of either end
-	carried time.Time         // a packet that is no question whether the other end is there
+	ends    [2]berth
+	heard   time.Time // a packet or request of either end
+	carried time.Time // a packet that is no question whether the other end is there
 
 	limits Limits
-	spent  float64 // bytes that the rate owes as of paidAt
-	paidAt time.Time
-	used   uint64 // bytes
-	until  uint32 // Unix seconds: what was used of a quota is remembered so long
+	usage  *usage // of the two peers, in all their sessions; nil: they have no limits
+	until  uint32 // Unix seconds, of the newest grant
 }
+
+// A berth is where one end is bound.
+type berth struct {
+	addr   netip.AddrPort  // invalid: nowhere
+	nonce  [nonceSize]byte // of its last request
+	toldAt time.Time       // that the quota is used up
+}
+
+// tellEvery is how often an end that sends all the same is told that the quota is used up.
+const tellEvery = time.Second
 
 // NewForwarder returns a forwarder for the grants of key.
 func NewForwarder(key Key) *Forwarder {
-	f := &Forwarder{key: key, pairs: make(map[uint64]*pair)}
+	f := &Forwarder{key: key, pairs: make(map[uint64]*pair), usages: make(usages[uint64])}
 	rand.Read(f.bakery[:]) // never fails since Go 1.24
 	return f
 }
@@ -84,7 +93,7 @@ func (f *Forwarder) Knows(packet []byte, from netip.AddrPort) bool {
 		return false
 	}
 	p := f.pairs[r.grant.Session]
-	return p != nil && p.ends[r.grant.End] == from
+	return p != nil && p.ends[r.grant.End].addr == from
 }
 
 // Bind carries out a request that came from an address, and appends the answer to dst.
@@ -98,35 +107,41 @@ func (f *Forwarder) Bind(dst, packet []byte, from netip.AddrPort, now time.Time)
 	epoch := uint64(now.Unix()) / uint64(cookieLife/time.Second)
 	fresh := f.cookie(from, epoch)
 	p := f.pairs[r.grant.Session]
-	known := p != nil && p.ends[r.grant.End] == from // it has proven itself before
+	known := p != nil && p.ends[r.grant.End].addr == from // it has proven itself before
 	switch {
 	case !known && !same(r.cookie, fresh) && !same(r.cookie, f.cookie(from, epoch-1)):
 		a.status, a.cookie = statusChallenge, fresh
 	case now.Unix() > int64(r.grant.Until) && !(known && now.Unix() <= int64(r.grant.Until)+int64(graceFor/time.Second)):
 		a.status = statusRefused
 	default:
-		a.status = f.admit(r.grant, from, now)
+		if a.status = f.admit(r.grant, berth{addr: from, nonce: r.nonce}, now); a.status == statusSpent {
+			a = spentAnswer(a.session, a.nonce, untilTomorrow(now))
+		}
 	}
 	return a.append(dst), true
 }
 
 // admit binds an end.
-func (f *Forwarder) admit(g Grant, from netip.AddrPort, now time.Time) status {
+func (f *Forwarder) admit(g Grant, at berth, now time.Time) status {
 	p := f.pairs[g.Session]
 	if p == nil {
 		if len(f.pairs) >= maxPairs {
 			return statusFull
 		}
-		p = &pair{limits: g.Limits, paidAt: now}
+		p = &pair{}
 		f.pairs[g.Session] = p
 	}
-	if p.exhausted() {
-		return statusRefused
+	if p.limits, p.usage = g.Limits, nil; p.limits != (Limits{}) {
+		p.usage = f.usages.of(g.Pair, now)
 	}
-	if p.ends[1-g.End] == from {
-		p.ends[1-g.End] = netip.AddrPort{} // nobody talks with himself
+	p.heard, p.until = now, max(p.until, g.Until)
+	if p.spent(now) {
+		return statusSpent
 	}
-	p.ends[g.End], p.heard, p.until = from, now, max(p.until, g.Until)
+	if p.ends[1-g.End].addr == at.addr {
+		p.ends[1-g.End] = berth{} // nobody talks with himself
+	}
+	p.ends[g.End] = at
 	return statusBound
 }
 
@@ -138,10 +153,10 @@ func (f *Forwarder) Forward(session uint64, from netip.AddrPort, bytes int, now 
 		return netip.AddrPort{}, false
 	}
 	switch from {
-	case p.ends[0]:
-		to = p.ends[1]
-	case p.ends[1]:
-		to = p.ends[0]
+	case p.ends[0].addr:
+		to = p.ends[1].addr
+	case p.ends[1].addr:
+		to = p.ends[0].addr
 	default:
 		return netip.AddrPort{}, false
 	}
@@ -158,24 +173,34 @@ func (f *Forwarder) Forward(session uint64, from netip.AddrPort, bytes int, now 
 
 // pay reports whether the limits leave room for so many bytes, and takes it.
 func (p *pair) pay(bytes int, now time.Time) bool {
-	if p.exhausted() {
+	if p.usage == nil {
+		return true
+	}
+	if rate := float64(p.limits.Rate) * 1024; !p.spent(now) && rate > 0 && !p.usage.advance(bytes, rate, now) {
 		return false
 	}
-	if rate := float64(p.limits.Rate) * 1024; rate > 0 {
-		burst := max(rate/4, 64<<10) // a quarter of a second
-		p.spent = max(0, p.spent-now.Sub(p.paidAt).Seconds()*rate)
-		p.paidAt = now
-		if p.spent+float64(bytes) > burst {
-			return false
-		}
-		p.spent += float64(bytes)
-	}
-	p.used += uint64(bytes)
-	return true
+	return p.usage.pay(bytes, p.quota(), now)
 }
 
-// exhausted reports whether the quota is used up.
-func (p *pair) exhausted() bool { return p.limits.Quota > 0 && p.used >= uint64(p.limits.Quota)<<20 }
+func (p *pair) quota() uint64 { return uint64(p.limits.Quota) << 20 }
+
+// spent reports whether the quota is used up.
+func (p *pair) spent(now time.Time) bool { return p.usage != nil && p.usage.spent(p.quota(), now) }
+
+// Spent appends what an end of a session is to be told if it is time to say that the quota
+// of the two peers is used up, and returns where it is.
+func (f *Forwarder) Spent(dst []byte, session uint64, end uint8, now time.Time) (answer []byte, to netip.AddrPort, ok bool) {
+	p := f.pairs[session]
+	if p == nil || !p.spent(now) {
+		return dst, netip.AddrPort{}, false
+	}
+	at := &p.ends[end]
+	if !at.addr.IsValid() || now.Sub(at.toldAt) < tellEvery {
+		return dst, netip.AddrPort{}, false
+	}
+	at.toldAt = now
+	return spentAnswer(session, at.nonce, untilTomorrow(now)).append(dst), at.addr, true
+}
 
 // Sweep forgets the sessions that have been silent, if it is time to look.
 func (f *Forwarder) Sweep(now time.Time) {
@@ -185,12 +210,11 @@ func (f *Forwarder) Sweep(now time.Time) {
 	f.swept = now
 	for id, p := range f.pairs {
 		since := now.Sub(time.Unix(int64(p.until), 0)) // its grants have expired
-		// What was used of a quota is remembered for as long as a grant could spend more.
-		silent := now.Sub(p.heard) >= forgetAfter && (p.limits.Quota == 0 || since > forgetAfter)
-		if silent || since > graceFor+forgetAfter {
+		if now.Sub(p.heard) >= forgetAfter || since > graceFor+forgetAfter {
 			delete(f.pairs, id)
 		}
 	}
+	f.usages.sweep(now)
 }
 
 // cookie returns what only who receives at an address is told, in one epoch.

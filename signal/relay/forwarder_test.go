@@ -13,7 +13,10 @@ import (
 	"peerway/signal/relay"
 )
 
-const session = 0x0102030405060708
+const (
+	session = 0x0102030405060708
+	pair    = 0x090a
+)
 
 var (
 	here    = netip.MustParseAddrPort("192.0.2.1:1111")
@@ -34,7 +37,7 @@ func newStage(t *testing.T, limits relay.Limits) *stage {
 	s := &stage{t: t, now: time.Unix(1e9, 0), key: relay.Key{1, 2, 3}}
 	s.f = relay.NewForwarder(s.key)
 	for i := range s.ends {
-		s.ends[i] = relay.NewBinding(s.key.Grant(session, uint8(i), s.now.Add(10*time.Minute), limits))
+		s.ends[i] = relay.NewBinding(s.key.Grant(session, uint8(i), pair, s.now.Add(10*time.Minute), limits))
 	}
 	return s
 }
@@ -122,11 +125,11 @@ func TestBindRefuses(t *testing.T) {
 	s.wantForward(here, there)
 	s.wantForward(there, here)
 
-	other := relay.Key{9}.Grant(session, 0, s.now.Add(time.Minute), relay.Limits{})
+	other := relay.Key{9}.Grant(session, 0, pair, s.now.Add(time.Minute), relay.Limits{})
 	if _, ok := s.f.Bind(nil, relay.NewBinding(other).Tick(s.now), nowhere, s.now); ok {
 		t.Error("a grant of another relay is answered")
 	}
-	s.ends[1] = relay.NewBinding(s.key.Grant(session, 2, s.now.Add(time.Minute), relay.Limits{}))
+	s.ends[1] = relay.NewBinding(s.key.Grant(session, 2, pair, s.now.Add(time.Minute), relay.Limits{}))
 	if s.bind(1, nowhere) {
 		t.Error("a third end is bound")
 	}
@@ -149,7 +152,7 @@ func TestGrantExpires(t *testing.T) {
 	if s.bind(1, nowhere) {
 		t.Error("an end is bound elsewhere after its time")
 	}
-	s.ends[1].Renew(s.key.Grant(session, 1, s.now.Add(-time.Minute), relay.Limits{}))
+	s.ends[1].Renew(s.key.Grant(session, 1, pair, s.now.Add(-time.Minute), relay.Limits{}))
 	for range 12 * 360 { // where it is it stays, as the signal server may be away
 		s.now = s.now.Add(10 * time.Second)
 		if s.now.Before(begun.Add(12*time.Hour)) && !(s.bind(0, here) && s.bind(1, there)) {
@@ -169,7 +172,7 @@ func TestGrantExpires(t *testing.T) {
 		t.Error("a session outlives its grants")
 	}
 	for i, from := range []netip.AddrPort{here, there} {
-		s.ends[i].Renew(s.key.Grant(session, uint8(i), s.now.Add(time.Minute), relay.Limits{}))
+		s.ends[i].Renew(s.key.Grant(session, uint8(i), pair, s.now.Add(time.Minute), relay.Limits{}))
 		if !s.bind(i, from) {
 			t.Error("a fresh grant is refused")
 		}
@@ -201,29 +204,89 @@ func TestLimits(t *testing.T) {
 	if passed > 10<<20+1000 || passed < 10<<20-1000 {
 		t.Errorf("%d bytes passed, want 10 MiB", passed)
 	}
-	s.now = s.now.Add(2 * time.Minute)
-	s.f.Sweep(s.now)
-	s.ends[0].Hurry()
-	if s.bind(0, here) {
-		t.Error("a quota that is used up is forgotten")
+}
+
+// A quota is one of two peers for a day: both are told when it is used up, another session
+// does not help, and the next day does.
+func TestQuota(t *testing.T) {
+	limits := relay.Limits{Quota: 1}
+	s := newStage(t, limits)
+	s.bind(0, here)
+	s.bind(1, there)
+	if _, _, ok := s.f.Spent(nil, session, 0, s.now); ok {
+		t.Error("an end is told before")
 	}
-	s.now = s.now.Add(10 * time.Minute) // no grant is left that could spend more
+	for range 1050 {
+		s.f.Forward(session, here, 1000, s.now)
+	}
+	s.wantForward(here, netip.AddrPort{})
+	s.wantForward(there, netip.AddrPort{})
+	tomorrow := s.now.Truncate(24 * time.Hour).Add(24 * time.Hour)
+	for i, want := range []netip.AddrPort{here, there} {
+		told, to, ok := s.f.Spent(nil, session, uint8(i), s.now)
+		if !ok || to != want {
+			t.Fatalf("end %d is told at %v, %v", i, to, ok)
+		}
+		if _, _, again := s.f.Spent(nil, session, uint8(i), s.now); again {
+			t.Error("an end is told twice at once")
+		}
+		told[10]++ // the nonce
+		if s.ends[i].Hear(s.now, told) {
+			t.Error("who does not know the nonce is believed")
+		}
+		told[10]--
+		if !s.ends[i].Hear(s.now, told) || s.ends[i].Bound() {
+			t.Error("the end does not understand")
+		}
+		if off := s.ends[i].Spent().Sub(tomorrow).Abs(); off > 2*time.Second {
+			t.Errorf("the quota is used up until %v, want %v", s.ends[i].Spent(), tomorrow)
+		}
+		if s.ends[i].Tick(s.now.Add(time.Minute)) != nil {
+			t.Error("the end asks all the same")
+		}
+	}
+	s.now = s.now.Add(5 * time.Minute)
 	s.f.Sweep(s.now)
 	if n := s.f.Len(); n != 0 {
-		t.Errorf("%d silent sessions are kept after their grants", n)
+		t.Errorf("%d sessions that are silent are kept", n)
 	}
+	for _, other := range []struct {
+		pair  uint64
+		bound bool
+	}{{pair, false}, {pair + 1, true}} {
+		s.ends[0] = relay.NewBinding(s.key.Grant(session+1, 0, other.pair, s.now.Add(time.Hour), limits))
+		if bound := s.bind(0, here); bound != other.bound {
+			t.Errorf("pair %x in another session is bound: %v", other.pair, bound)
+		}
+		if spent := !s.ends[0].Spent().IsZero(); spent == other.bound {
+			t.Errorf("pair %x has used up its quota: %v", other.pair, spent)
+		}
+	}
+	s.ends[0].Renew(s.key.Grant(session+1, 0, pair, s.now.Add(time.Hour), relay.Limits{Quota: 2}))
+	s.ends[0].Hurry()
+	if !s.bind(0, here) {
+		t.Error("a quota that was raised does not count")
+	}
+	s.now = tomorrow
+	s.ends[0] = relay.NewBinding(s.key.Grant(session, 0, pair, s.now.Add(time.Hour), limits))
+	s.ends[1].Renew(s.key.Grant(session, 1, pair, s.now.Add(time.Hour), limits))
+	s.now = s.now.Add(2 * time.Second)
+	if !s.bind(0, here) || !s.bind(1, there) {
+		t.Fatal("the quota of yesterday is used up today")
+	}
+	s.wantForward(here, there)
 }
 
 // A relay that never knows an end again does not set its pace.
 func TestBindingIsChallenged(t *testing.T) {
 	now, sent := time.Unix(1e9, 0), 0
-	b := relay.NewBinding(relay.Key{}.Grant(session, 0, now.Add(time.Hour), relay.Limits{}))
+	b := relay.NewBinding(relay.Key{}.Grant(session, 0, pair, now.Add(time.Hour), relay.Limits{}))
 	for range 60_000 { // a minute
 		now = now.Add(time.Millisecond)
 		if packet := b.Tick(now); packet != nil {
 			sent++
 			answer := append([]byte{9, 1}, packet[1:9]...)                            // challenge, session
-			answer = append(append(answer, packet[22:30]...), 1, 2, 3, 4, 5, 6, 7, 8) // nonce, cookie
+			answer = append(append(answer, packet[30:38]...), 1, 2, 3, 4, 5, 6, 7, 8) // nonce, cookie
 			if !b.Hear(now, answer) {
 				t.Fatal("the answer is not understood")
 			}
@@ -236,7 +299,7 @@ func TestBindingIsChallenged(t *testing.T) {
 
 func TestBindingRetries(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	b := relay.NewBinding(relay.Key{}.Grant(session, 0, now.Add(time.Minute), relay.Limits{}))
+	b := relay.NewBinding(relay.Key{}.Grant(session, 0, pair, now.Add(time.Minute), relay.Limits{}))
 	var sent []time.Duration
 	for start := now; now.Sub(start) < time.Minute; now = now.Add(50 * time.Millisecond) {
 		if b.Tick(now) != nil {
@@ -264,7 +327,7 @@ func TestForwardOnUDPAllocatesNothing(t *testing.T) {
 func FuzzBind(f *testing.F) {
 	key := relay.Key{1}
 	now := time.Unix(1e9, 0)
-	f.Add(relay.NewBinding(key.Grant(session, 0, now.Add(time.Minute), relay.Limits{Rate: 7, Quota: 8})).Tick(now))
+	f.Add(relay.NewBinding(key.Grant(session, 0, pair, now.Add(time.Minute), relay.Limits{Rate: 7, Quota: 8})).Tick(now))
 	f.Add([]byte{8})
 	forwarder := relay.NewForwarder(key)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -272,7 +335,7 @@ func FuzzBind(f *testing.F) {
 		if ok && len(answer) > len(b) {
 			t.Errorf("%d bytes answer %d", len(answer), len(b))
 		}
-		relay.NewBinding(key.Grant(session, 0, now, relay.Limits{})).Hear(now, b)
+		relay.NewBinding(key.Grant(session, 0, pair, now, relay.Limits{})).Hear(now, b)
 		if relay.IsPacket(b) {
 			if id, packet := relay.SplitPacket(b); !bytes.Equal(append(relay.AppendHeader(nil, id), packet...), b) {
 				t.Errorf("%x does not survive", b)
@@ -325,7 +388,7 @@ func TestServe(t *testing.T) {
 	}
 	var ends [2]end
 	for i := range ends {
-		ends[i] = end{dial(), relay.NewBinding(key.Grant(session, uint8(i), time.Now().Add(time.Minute), relay.Limits{}))}
+		ends[i] = end{dial(), relay.NewBinding(key.Grant(session, uint8(i), pair, time.Now().Add(time.Minute), relay.Limits{}))}
 		ends[i].bind(t)
 	}
 	// What is malformed, replayed or of others harms nobody and goes nowhere.

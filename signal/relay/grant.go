@@ -1,11 +1,14 @@
 package relay
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"peerway/signal"
 )
 
 // A Key is the secret of a relay on UDP. Whoever has it can let peers use the relay.
@@ -19,10 +22,11 @@ func NewKey(secret []byte) (k Key) {
 	return k
 }
 
-// Limits are what one session may use. Zero is no limit.
+// Limits are what two peers may use of a relay, both directions and all their sessions
+// together. Zero is no limit.
 type Limits struct {
-	Rate  uint32 // KiB in a second, both directions together
-	Quota uint32 // MiB in all
+	Rate  uint32 // KiB in a second
+	Quota uint32 // MiB in a day, which begins at midnight UTC
 }
 
 // A Grant lets one end of a session use a relay on UDP: until a time, for that end of
@@ -31,6 +35,7 @@ type Limits struct {
 type Grant struct {
 	Session uint64
 	End     uint8  // 0 or 1
+	Pair    uint64 // whom the limits are for, see [Key.Pair]
 	Until   uint32 // Unix seconds; after that the end cannot be bound anew
 	Limits  Limits
 	Secret  [32]byte
@@ -42,11 +47,24 @@ type Place struct {
 	Grant
 }
 
-// Grant makes a grant for one end of a session.
-func (k Key) Grant(session uint64, end uint8, until time.Time, limits Limits) Grant {
-	g := Grant{Session: session, End: end, Until: uint32(until.Unix()), Limits: limits}
+// Grant makes a grant for one end of a session of a pair of peers.
+func (k Key) Grant(session uint64, end uint8, pair uint64, until time.Time, limits Limits) Grant {
+	g := Grant{Session: session, End: end, Pair: pair, Until: uint32(until.Unix()), Limits: limits}
 	g.Secret = k.secret(g)
 	return g
+}
+
+// Pair returns what two peers are called in grants, in whatever order: the relay sees that
+// they are the same two as before, and need not know who.
+func (k Key) Pair(a, b signal.PeerID) uint64 {
+	if bytes.Compare(a[:], b[:]) > 0 {
+		a, b = b, a
+	}
+	mac := hmac.New(sha256.New, k[:])
+	mac.Write([]byte("peerway relay pair 1"))
+	mac.Write(a[:])
+	mac.Write(b[:])
+	return binary.BigEndian.Uint64(mac.Sum(nil))
 }
 
 // secret returns what only the holder of g and those who have k know.
@@ -58,12 +76,13 @@ func (k Key) secret(g Grant) (secret [32]byte) {
 	return secret
 }
 
-const grantSize = 8 + 1 + 4 + 4 + 4
+const grantSize = 8 + 1 + 8 + 4 + 4 + 4
 
 // append appends what the secret is made from.
 func (g Grant) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, g.Session)
 	dst = append(dst, g.End)
+	dst = binary.BigEndian.AppendUint64(dst, g.Pair)
 	dst = binary.BigEndian.AppendUint32(dst, g.Until)
 	dst = binary.BigEndian.AppendUint32(dst, g.Limits.Rate)
 	return binary.BigEndian.AppendUint32(dst, g.Limits.Quota)
@@ -74,7 +93,8 @@ func parseGrant(b []byte) Grant {
 	return Grant{
 		Session: binary.BigEndian.Uint64(b),
 		End:     b[8],
-		Until:   binary.BigEndian.Uint32(b[9:]),
-		Limits:  Limits{Rate: binary.BigEndian.Uint32(b[13:]), Quota: binary.BigEndian.Uint32(b[17:])},
+		Pair:    binary.BigEndian.Uint64(b[9:]),
+		Until:   binary.BigEndian.Uint32(b[17:]),
+		Limits:  Limits{Rate: binary.BigEndian.Uint32(b[21:]), Quota: binary.BigEndian.Uint32(b[25:])},
 	}
 }

@@ -98,22 +98,36 @@ func TestTableQuota(t *testing.T) {
 	a, b, now := signal.PeerID{1}, signal.PeerID{2}, time.Unix(1000, 0)
 	table := relay.Table{Quota: 10_000}
 	table.Bind(7, a, b, now)
-	table.Bind(8, a, b, now)
+	table.Bind(8, b, a, now)
+	table.Bind(9, a, signal.PeerID{3}, now)
 	passed, spent := 0, 0
 	for i := range 30 {
-		_, ok, over := table.Forward(7, []signal.PeerID{a, b}[i%2], 1000, now)
+		_, ok, left := table.Forward(7, []signal.PeerID{a, b}[i%2], 1000, now)
 		if ok {
 			passed++
 		}
-		if over {
+		if left > 0 {
 			spent++
+		}
+		if left > 0 && (ok || left != 86_400*time.Second-1000*time.Second) {
+			t.Errorf("the quota is used up for %v", left)
 		}
 	}
 	if passed != 10 || spent != 1 {
 		t.Errorf("%d packets of 1000 bytes passed, %d times told, want 10 and 1", passed, spent)
 	}
-	if _, ok, _ := table.Forward(8, a, 1000, now); !ok {
-		t.Error("another session pays for it")
+	now = now.Add(time.Second)
+	if _, ok, left := table.Forward(7, a, 1000, now); ok || left == 0 {
+		t.Error("who goes on is not told again")
+	}
+	if _, ok, _ := table.Forward(8, a, 1000, now); ok {
+		t.Error("another session of the same peers has a quota of its own")
+	}
+	if _, ok, _ := table.Forward(9, a, 1000, now); !ok {
+		t.Error("other peers pay for it")
+	}
+	if _, ok, _ := table.Forward(8, a, 1000, now.Add(24*time.Hour)); !ok {
+		t.Error("the quota of yesterday is used up today")
 	}
 }
 

@@ -162,6 +162,7 @@ func (s *Server) forward(conn *net.UDPConn, d *datagram.Datagram, now time.Time)
 	}
 	to, ok := s.forwarder.Forward(session, d.From, len(batch), now)
 	if !ok {
+		s.tellSpent(conn, session, now)
 		return
 	}
 	if err := datagram.Send(conn, batch, c, to); c.Segment == 0 || !datagram.Refused(err) {
@@ -171,6 +172,17 @@ func (s *Server) forward(conn *net.UDPConn, d *datagram.Datagram, now time.Time)
 		n := min(len(batch), max(d.Segment, 1))
 		datagram.Send(conn, batch[:n], c, to)
 		batch = batch[n:]
+	}
+}
+
+// tellSpent tells the ends of a session that the quota is used up, if that is so.
+func (s *Server) tellSpent(conn *net.UDPConn, session uint64, now time.Time) {
+	for end := range uint8(2) {
+		var to netip.AddrPort
+		var ok bool
+		if s.out, to, ok = s.forwarder.Spent(s.out[:0], session, end, now); ok {
+			conn.WriteToUDPAddrPort(s.out, to)
+		}
 	}
 }
 

@@ -28,13 +28,14 @@ var (
 // A Table knows which two peers share a relay session. Its methods may be
 // called from any goroutine. The zero value is ready for use.
 type Table struct {
-	// Quota is how many bytes a session may carry in all; 0 is no limit. It is set before
-	// use.
+	// Quota is how many bytes two peers may relay in a day, which begins at midnight UTC; 0
+	// is no limit. It is set before use.
 	Quota uint64
 
 	mu       sync.RWMutex
 	sessions map[uint64]*session
 	bound    map[signal.PeerID]int // how many sessions each peer bound first
+	usages   usages[[2]signal.PeerID]
 }
 
 // A session is a pair of peers. heard is in nanoseconds, written without the
@@ -43,7 +44,8 @@ type session struct {
 	first, second signal.PeerID
 	relays        []*Member // on UDP, which both use
 	heard         atomic.Int64
-	used          atomic.Uint64 // bytes
+	told          atomic.Int64          // when the ends were told that the quota is used up
+	usage         atomic.Pointer[usage] // of the two peers, in all their sessions
 }
 
 // Bind makes from and to the ends of a session, or does nothing but keep it
@@ -63,6 +65,7 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 			return 0, ErrTaken
 		}
 		s.heard.Store(now.UnixNano())
+		t.charge(s, now)
 		return end, nil
 	}
 	if t.bound[from] >= MaxSessions {
@@ -71,12 +74,26 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 	if t.sessions == nil {
 		t.sessions = make(map[uint64]*session)
 		t.bound = make(map[signal.PeerID]int)
+		t.usages = make(usages[[2]signal.PeerID])
 	}
 	s := &session{first: from, second: to}
 	s.heard.Store(now.UnixNano())
 	t.sessions[id] = s
 	t.bound[from]++
+	t.charge(s, now)
 	return end, nil
+}
+
+// charge makes a session count for what its peers use. t.mu is held.
+func (t *Table) charge(s *session, now time.Time) {
+	if t.Quota == 0 {
+		return
+	}
+	pair := [2]signal.PeerID{s.first, s.second}
+	if bytes.Compare(pair[0][:], pair[1][:]) > 0 {
+		pair[0], pair[1] = pair[1], pair[0]
+	}
+	s.usage.Store(t.usages.of(pair, now))
 }
 
 // Assign returns the relays on UDP that both ends of a session are to use: the same as
@@ -101,27 +118,31 @@ func (t *Table) Assign(id uint64, fleet *Fleet, had []string, now time.Time) []*
 }
 
 // Forward returns the peer that a packet of from in this session, of so many bytes, goes
-// to. It reports false if from is not an end of such a session, or if its quota is used
-// up: spent is true when it has just been.
-func (t *Table) Forward(id uint64, from signal.PeerID, bytes int, now time.Time) (to signal.PeerID, ok, spent bool) {
+// to. It reports false if from is not an end of such a session, or if the quota is used up:
+// left is then for how long, each second once, for the two to be told, and else 0.
+func (t *Table) Forward(id uint64, from signal.PeerID, bytes int, now time.Time) (to signal.PeerID, ok bool, left time.Duration) {
 	t.mu.RLock()
 	s := t.sessions[id]
 	t.mu.RUnlock()
 	switch {
 	case s == nil:
-		return signal.PeerID{}, false, false
+		return signal.PeerID{}, false, 0
 	case s.first == from:
 		to = s.second
 	case s.second == from:
 		to = s.first
 	default:
-		return signal.PeerID{}, false, false
-	}
-	if used := s.used.Add(uint64(bytes)); t.Quota > 0 && used > t.Quota {
-		return signal.PeerID{}, false, used-uint64(bytes) <= t.Quota
+		return signal.PeerID{}, false, 0
 	}
 	s.heard.Store(now.UnixNano())
-	return to, true, false
+	if u := s.usage.Load(); u == nil || u.pay(bytes, t.Quota, now) {
+		return to, true, 0
+	}
+	told := s.told.Load()
+	if now.UnixNano()-told < int64(tellEvery) || !s.told.CompareAndSwap(told, now.UnixNano()) {
+		return to, false, 0
+	}
+	return to, false, untilTomorrow(now)
 }
 
 // Sweep forgets the sessions that have been silent for [IdleAfter].
@@ -138,6 +159,7 @@ func (t *Table) Sweep(now time.Time) {
 			delete(t.bound, s.first)
 		}
 	}
+	t.usages.sweep(now)
 }
 
 // Len returns how many sessions there are.

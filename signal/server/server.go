@@ -40,8 +40,8 @@ type Config struct {
 	Log  *slog.Logger // nil discards
 	// Certificates are public ones, for peers that use a wss:// URL.
 	Certificates []tls.Certificate
-	// Relay limits what two peers may send each other over a relay on UDP. Its rate holds
-	// for what each sends over its websocket too, and its quota for what both do.
+	// Relay limits what two peers may send each other over each relay on UDP. Its rate holds
+	// for what each sends over its websocket too, and its quota once more for what both do.
 	Relay relay.Limits
 	// Capacity is how many Mbit/s the server's own relay on UDP may forward: it decides who
 	// is sent to which relay. 0 means 1000; a negative one that it forwards nothing.

@@ -219,15 +219,19 @@ func (p *session) relay(frame []byte) {
 	if _, ok := p.relayed.take(float64(len(frame)), perSecond, burst, now); !ok {
 		return
 	}
-	to, ok, spent := p.server.table.Forward(id, p.id, len(packet), now)
-	if spent {
-		p.refuse(0, wire.CodeLimit, "a tunnel has used up what this server relays for one: its traffic stops until it has a direct path or ends")
-	}
-	if !ok {
+	to, ok, left := p.server.table.Forward(id, p.id, len(packet), now)
+	if !ok && left == 0 {
 		return
 	}
-	if other, _ := p.server.hub.find(p, to); other != nil {
+	other, _ := p.server.hub.find(p, to)
+	switch {
+	case other == nil:
+	case ok:
 		other.link.Relay(id, packet)
+	default:
+		spent := wire.Spent{Session: id, Left: uint32(left/time.Second) + 1}
+		p.send(wire.TypeSpent, 0, spent)
+		other.send(wire.TypeSpent, 0, spent)
 	}
 }
 

@@ -26,9 +26,11 @@ type quiet struct {
 func (*quiet) Deliver(signal.PeerID, []byte) {}
 func (*quiet) Relayed(uint64, []byte)        {}
 func (*quiet) Granted(uint64, []relay.Place) {}
-func (*quiet) Presence(signal.Presence)      {}
-func (q *quiet) Connected(client.Info)       { q.connected.Add(1) }
-func (q *quiet) Disconnected(err error)      { q.lost.Store(&err); q.disconnected.Add(1) }
+
+func (*quiet) Spent(uint64, time.Duration) {}
+func (*quiet) Presence(signal.Presence)    {}
+func (q *quiet) Connected(client.Info)     { q.connected.Add(1) }
+func (q *quiet) Disconnected(err error)    { q.lost.Store(&err); q.disconnected.Add(1) }
 
 // A valve is a connection whose writes, and whose end, can be made to vanish.
 type valve struct {

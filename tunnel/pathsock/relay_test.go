@@ -50,7 +50,7 @@ func joinRelayed(t testing.TB) (a, b *side, bind func()) {
 	}
 	return sides[0], sides[1], func() {
 		for i, s := range sides {
-			b := relay.NewBinding(key.Grant(relaySession, uint8(i), time.Now().Add(time.Minute), relay.Limits{}))
+			b := relay.NewBinding(key.Grant(relaySession, uint8(i), 1, time.Now().Add(time.Minute), relay.Limits{}))
 			for !b.Bound() {
 				if packet := b.Tick(time.Now()); packet != nil {
 					if err := s.socket.WriteReal(packet, addr); err != nil {

@@ -42,6 +42,7 @@ const (
 	TypeMailboxReply Type = 18 // c: Mailbox, Box for the one who claims; empty refuses
 	TypeMailboxReady Type = 19 // s: Mailbox, Box of the reply; answers the claim
 	TypeGrants       Type = 20 // s: Grants, after a Bind of two who may talk
+	TypeSpent        Type = 21 // s: Spent, to both ends, instead of packets
 )
 
 // A Frame is a message with its type. ID is chosen by the peer for a request
@@ -122,11 +123,19 @@ type Grant struct {
 	Rate   uint32 `cbor:"3,keyasint,omitempty"`
 	Quota  uint32 `cbor:"4,keyasint,omitempty"`
 	Secret []byte `cbor:"5,keyasint"` // 32 bytes
+	Pair   uint64 `cbor:"7,keyasint,omitempty"`
 }
 
 // Where returns what a relay is known by: one of its addresses, or nothing if it is the
 // signal server's own.
 func (g Grant) Where() string { return cmp.Or(g.Addr, g.Addr6) }
+
+// Spent says that the websocket carries no more packets of a session, because its two peers
+// have used up their quota.
+type Spent struct {
+	Session uint64 `cbor:"0,keyasint"`
+	Left    uint32 `cbor:"1,keyasint"` // seconds until there is a new one
+}
 
 // A Mailbox carries the two boxes of a pairing.
 type Mailbox struct {

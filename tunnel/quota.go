@@ -1,0 +1,95 @@
+package tunnel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"peerway/tunnel/path"
+)
+
+// A QuotaError ends a tunnel that has no path but relays whose operators let the two peers
+// relay no more.
+type QuotaError struct {
+	Until time.Time // when there is a new quota
+}
+
+// Error implements error.
+func (e *QuotaError) Error() string {
+	return "the relay's quota for this pair is used up until " + clock(e.Until)
+}
+
+// clock writes a time of this day or the next.
+func clock(t time.Time) string { return t.UTC().Round(time.Minute).Format("15:04 UTC") }
+
+// spentFor is how long a tunnel lasts that only the websocket could carry, which does not:
+// another path may be found meanwhile. The server repeats itself within spentRepeated.
+const (
+	spentFor      = 4 * time.Second
+	spentRepeated = 2 * time.Second
+)
+
+// Spent tells the Manager that the websocket carries no packets of a session, and how long
+// not.
+func (m *Manager) Spent(id uint64, left time.Duration) {
+	if s, ok := m.routes.Load(id); ok {
+		now := time.Now()
+		s.(*session).spent.Store(&spent{at: now, until: now.Add(left)})
+	}
+}
+
+// A spent is when the server last said until when it carries no packets.
+type spent struct{ at, until time.Time }
+
+// A ration is what the climber knows of quotas that are used up.
+type ration struct {
+	since time.Time // that nothing has carried the tunnel; zero: something does
+}
+
+// look ends a tunnel that no path carries because of quotas, and records what they say.
+func (r *ration) look(c *climber, now time.Time) {
+	c.s.setSpent(c.spentRelays(now))
+	told := c.s.spent.Load()
+	if told == nil || now.Sub(told.at) > spentRepeated || c.s.whereNow().Name != path.Websocket {
+		r.since = time.Time{}
+		return
+	}
+	if r.since.IsZero() {
+		r.since = now
+	}
+	if now.Sub(r.since) >= spentFor {
+		c.s.cancel(&QuotaError{told.until})
+	}
+}
+
+// spentRelays says which relays have used up their quota, in words for people, or nothing.
+func (c *climber) spentRelays(now time.Time) string {
+	var relays []string
+	add := func(relay netip.AddrPort, until time.Time) {
+		if until.After(now) {
+			relays = append(relays, fmt.Sprintf("%v until %s", relay, clock(until)))
+		}
+	}
+	for _, m := range c.relay.places {
+		add(m.addr, m.binding.Spent())
+	}
+	if told := c.s.spent.Load(); told != nil {
+		add(c.s.m.stunServer(), told.until)
+	}
+	if len(relays) == 0 {
+		return ""
+	}
+	return "the quota for this pair is used up at the relay " + strings.Join(relays, ", ")
+}
+
+// setSpent records which relays carry nothing any more.
+func (s *session) setSpent(why string) {
+	s.mu.Lock()
+	before := s.exhausted
+	s.exhausted = why
+	s.mu.Unlock()
+	if why != "" && why != before {
+		s.log.Info("a relay carries no more", "err", why)
+	}
+}
