@@ -100,3 +100,33 @@ func TestTemporaryAddresses(t *testing.T) {
 		})
 	}
 }
+
+// TestSecondAddress: a signal server that listens at all addresses of its machine is known
+// by the second of two of the same network, and relays on UDP there.
+func TestSecondAddress(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	second := lab.Signal.Addr().Next()
+	for range 100 { // away from the other hosts of the network
+		second = second.Next()
+	}
+	if out, err := exec.Command("ip", "-n", lab.Signal.Namespace(), "addr", "add", second.String()+"/24", "dev", "eth0").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	_, url := startSignal(t, lab.Signal, ":7443")
+	_, secret, _ := strings.Cut(url, ":7443/")
+	signalURL := "peerway://" + second.String() + ":7443/" + secret
+	symmetric := natlab.SiteConfig{Kind: natlab.Symmetric}
+	home, away := lab.Site(symmetric), lab.Site(symmetric)
+	web, hash := startWeb(t, home.LAN, home.LAN.Addr().String())
+	_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
+	gateway := connect(t, away.LAN, code)
+	if d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/small", nil); d.err != nil {
+		t.Fatal(d.err)
+	}
+	gateway.waitPath(patience, "home", "relay-udp")
+	if got, want := gateway.remote(), netip.AddrPortFrom(second, 7443); got != want {
+		t.Errorf("the relay is at %v, want %v", got, want)
+	}
+	wantFile(t, away.LAN, gateway.url("home", "web")+"/large", hash)
+}

@@ -3,20 +3,27 @@ package datagram
 import (
 	"encoding/binary"
 	"math/bits"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
 
-// controlSpace has room for the control messages of one send or one receive:
-// segment size, ECN, and on receive what others have asked the kernel for.
+// controlSpace has room for the control messages of one send or one receive: segment size,
+// ECN, address, and on receive what others have asked the kernel for.
 const controlSpace = 128
 
 // ParseControl reads control messages, of a send or of a receive. Malformed input yields what came before the fault.
-func ParseControl(oob []byte) (c Control) {
+func ParseControl(oob []byte) Control {
+	c, _ := parseControl(oob)
+	return c
+}
+
+// parseControl is ParseControl, and returns the address that a packet was sent to.
+func parseControl(oob []byte) (c Control, local netip.Addr) {
 	for {
 		level, kind, body, rest, ok := nextMessage(oob)
 		if !ok {
-			return c
+			return c, local
 		}
 		switch {
 		case level == unix.SOL_UDP && kind == unix.UDP_SEGMENT && len(body) >= 2:
@@ -27,6 +34,10 @@ func ParseControl(oob []byte) (c Control) {
 			c.ECN = body[0] & ecnMask
 		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_TCLASS && len(body) >= 4:
 			c.ECN = byte(binary.NativeEndian.Uint32(body)) & ecnMask
+		case level == unix.IPPROTO_IP && kind == unix.IP_PKTINFO && len(body) >= unix.SizeofInet4Pktinfo:
+			local = netip.AddrFrom4([4]byte(body[4:]))
+		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_PKTINFO && len(body) >= unix.SizeofInet6Pktinfo:
+			local = netip.AddrFrom16([16]byte(body)).Unmap() // also of IPv4
 		}
 		oob = rest
 	}
@@ -50,6 +61,24 @@ func (c Control) Append(b []byte, is4 bool) []byte {
 	default:
 		b = appendHeader(b, 4, unix.IPPROTO_IPV6, unix.IPV6_TCLASS)
 		b = binary.NativeEndian.AppendUint32(b, uint32(c.ECN))
+		b = pad(b)
+	}
+	return b
+}
+
+// appendSource appends the control message that makes packets leave from an address, by
+// whatever interface leads to where they go.
+func appendSource(b []byte, from netip.Addr) []byte {
+	switch {
+	case from.Is4(): // struct in_pktinfo (ip(7)): interface, source, nothing
+		b = appendHeader(b, unix.SizeofInet4Pktinfo, unix.IPPROTO_IP, unix.IP_PKTINFO)
+		ip := from.As4()
+		b = append(append(append(b, 0, 0, 0, 0), ip[:]...), 0, 0, 0, 0)
+		b = pad(b)
+	case from.Is6(): // struct in6_pktinfo (RFC 3542 section 6.2): source, interface
+		b = appendHeader(b, unix.SizeofInet6Pktinfo, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO)
+		ip := from.As16()
+		b = append(append(b, ip[:]...), 0, 0, 0, 0)
 		b = pad(b)
 	}
 	return b

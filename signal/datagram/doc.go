@@ -20,8 +20,9 @@ import (
 type Datagram struct {
 	Data    []byte
 	From    netip.AddrPort
-	Segment int  // size of a packet; 0 means that Data is one
-	ECN     byte // the two bits (RFC 3168)
+	Local   netip.Addr // of this host, that it was sent to; invalid: see [TellLocal]
+	Segment int        // size of a packet; 0 means that Data is one
+	ECN     byte       // the two bits (RFC 3168)
 }
 
 // Cut takes the first packet off d.
@@ -58,8 +59,14 @@ func (c Control) Count(bytes int) int {
 
 // Send sends a batch with one system call. It does not block for long.
 func Send(conn *net.UDPConn, batch []byte, c Control, to netip.AddrPort) error {
+	return SendFrom(conn, batch, c, netip.Addr{}, to)
+}
+
+// SendFrom is [Send] from one of the addresses of this host, as [Datagram.Local] is; where
+// it is not valid, or systems cannot be told, the system chooses.
+func SendFrom(conn *net.UDPConn, batch []byte, c Control, from netip.Addr, to netip.AddrPort) error {
 	var space [controlSpace]byte
-	oob := c.Append(space[:0], to.Addr().Is4())
+	oob := appendSource(c.Append(space[:0], to.Addr().Is4()), from)
 	_, _, err := conn.WriteMsgUDPAddrPort(batch, oob, to)
 	return err
 }

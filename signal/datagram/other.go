@@ -45,5 +45,7 @@ func (r *Receiver) Receive(wait func() bool) ([]Datagram, error) {
 // Prepare does nothing: there are no such options here.
 func Prepare(*net.UDPConn) {}
 
-// PreferLasting does nothing.
-func PreferLasting(*net.UDPConn) {}
+// TellLocal does nothing.
+func TellLocal(*net.UDPConn) {}
+
+func appendSource(b []byte, _ netip.Addr) []byte { return b }

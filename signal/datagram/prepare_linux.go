@@ -17,12 +17,14 @@ func Prepare(conn *net.UDPConn) {
 		option{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE})
 }
 
-// PreferLasting asks the kernel to send from the IPv6 address that stays, where it has
-// temporary ones and prefers these: a server is known by the other, and what comes from
-// elsewhere is no answer.
-func PreferLasting(conn *net.UDPConn) {
-	const preferPublic = 0x0002 // IPV6_PREFER_SRC_PUBLIC (RFC 5014)
-	set(conn, option{unix.IPPROTO_IPV6, unix.IPV6_ADDR_PREFERENCES, preferPublic})
+// TellLocal asks the kernel to tell to which address of this host packets come. An answer
+// from another one is none: neither who asked nor his NAT expects it.
+func TellLocal(conn *net.UDPConn) {
+	tell := option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1} // also on those of IPv4, if it takes both
+	if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok && addr.IP.To4() != nil {
+		tell = option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1}
+	}
+	set(conn, tell)
 }
 
 // An option is a level, a name and a value.

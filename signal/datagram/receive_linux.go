@@ -109,11 +109,12 @@ func (r *Receiver) try(fd uintptr) (done bool) {
 // datagram returns what the kernel wrote into slot i.
 func (r *Receiver) datagram(i int) Datagram {
 	h := &r.headers[i]
-	c := ParseControl(r.controls[i][:min(int(h.Controllen), controlSpace)])
+	c, local := parseControl(r.controls[i][:min(int(h.Controllen), controlSpace)])
 	start := i * datagramSize
 	return Datagram{
 		Data:    r.buffers[start : start+min(int(h.length), datagramSize)],
 		From:    parseName(r.names[i][:min(int(h.Namelen), unix.SizeofSockaddrInet6)]),
+		Local:   local,
 		Segment: c.Segment,
 		ECN:     c.ECN,
 	}

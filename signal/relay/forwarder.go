@@ -54,9 +54,15 @@ type pair struct {
 	until  uint32 // Unix seconds, of the newest grant
 }
 
+// A Line is how one end of a session is reached.
+type Line struct {
+	Remote netip.AddrPort
+	Local  netip.Addr // of this host; invalid: not known
+}
+
 // A berth is where one end is bound.
 type berth struct {
-	addr   netip.AddrPort  // invalid: nowhere
+	Line                   // with an invalid address: nowhere
 	nonce  [nonceSize]byte // of its last request
 	toldAt time.Time       // that the quota is used up
 }
@@ -93,28 +99,28 @@ func (f *Forwarder) Knows(packet []byte, from netip.AddrPort) bool {
 		return false
 	}
 	p := f.pairs[r.grant.Session]
-	return p != nil && p.ends[r.grant.End].addr == from
+	return p != nil && p.ends[r.grant.End].Remote == from
 }
 
 // Bind carries out a request that came from an address, and appends the answer to dst.
 // It reports false for what deserves none.
-func (f *Forwarder) Bind(dst, packet []byte, from netip.AddrPort, now time.Time) ([]byte, bool) {
+func (f *Forwarder) Bind(dst, packet []byte, from Line, now time.Time) ([]byte, bool) {
 	r, ok := parseRequest(packet)
 	if !ok || !r.genuine(f.key.secret(r.grant)) {
 		return dst, false
 	}
 	a := answer{session: r.grant.Session, nonce: r.nonce}
 	epoch := uint64(now.Unix()) / uint64(cookieLife/time.Second)
-	fresh := f.cookie(from, epoch)
+	fresh := f.cookie(from.Remote, epoch)
 	p := f.pairs[r.grant.Session]
-	known := p != nil && p.ends[r.grant.End].addr == from // it has proven itself before
+	known := p != nil && p.ends[r.grant.End].Remote == from.Remote // it has proven itself before
 	switch {
-	case !known && !same(r.cookie, fresh) && !same(r.cookie, f.cookie(from, epoch-1)):
+	case !known && !same(r.cookie, fresh) && !same(r.cookie, f.cookie(from.Remote, epoch-1)):
 		a.status, a.cookie = statusChallenge, fresh
 	case now.Unix() > int64(r.grant.Until) && !(known && now.Unix() <= int64(r.grant.Until)+int64(graceFor/time.Second)):
 		a.status = statusRefused
 	default:
-		if a.status = f.admit(r.grant, berth{addr: from, nonce: r.nonce}, now); a.status == statusSpent {
+		if a.status = f.admit(r.grant, berth{Line: from, nonce: r.nonce}, now); a.status == statusSpent {
 			a = spentAnswer(a.session, a.nonce, untilTomorrow(now))
 		}
 	}
@@ -138,7 +144,7 @@ func (f *Forwarder) admit(g Grant, at berth, now time.Time) status {
 	if p.spent(now) {
 		return statusSpent
 	}
-	if p.ends[1-g.End].addr == at.addr {
+	if p.ends[1-g.End].Remote == at.Remote {
 		p.ends[1-g.End] = berth{} // nobody talks with himself
 	}
 	p.ends[g.End] = at
@@ -147,21 +153,21 @@ func (f *Forwarder) admit(g Grant, at berth, now time.Time) status {
 
 // Forward returns where packets of a session go, so many bytes in all, that came from an
 // address. It reports false if they go nowhere.
-func (f *Forwarder) Forward(session uint64, from netip.AddrPort, bytes int, now time.Time) (to netip.AddrPort, ok bool) {
+func (f *Forwarder) Forward(session uint64, from netip.AddrPort, bytes int, now time.Time) (to Line, ok bool) {
 	p := f.pairs[session]
 	if p == nil {
-		return netip.AddrPort{}, false
+		return Line{}, false
 	}
 	switch from {
-	case p.ends[0].addr:
-		to = p.ends[1].addr
-	case p.ends[1].addr:
-		to = p.ends[0].addr
+	case p.ends[0].Remote:
+		to = p.ends[1].Line
+	case p.ends[1].Remote:
+		to = p.ends[0].Line
 	default:
-		return netip.AddrPort{}, false
+		return Line{}, false
 	}
-	if !to.IsValid() || !p.pay(bytes, now) {
-		return netip.AddrPort{}, false
+	if !to.Remote.IsValid() || !p.pay(bytes, now) {
+		return Line{}, false
 	}
 	p.heard = now
 	if bytes > HeaderSize+maxQuestion {
@@ -189,17 +195,17 @@ func (p *pair) spent(now time.Time) bool { return p.usage != nil && p.usage.spen
 
 // Spent appends what an end of a session is to be told if it is time to say that the quota
 // of the two peers is used up, and returns where it is.
-func (f *Forwarder) Spent(dst []byte, session uint64, end uint8, now time.Time) (answer []byte, to netip.AddrPort, ok bool) {
+func (f *Forwarder) Spent(dst []byte, session uint64, end uint8, now time.Time) (answer []byte, to Line, ok bool) {
 	p := f.pairs[session]
 	if p == nil || !p.spent(now) {
-		return dst, netip.AddrPort{}, false
+		return dst, Line{}, false
 	}
 	at := &p.ends[end]
-	if !at.addr.IsValid() || now.Sub(at.toldAt) < tellEvery {
-		return dst, netip.AddrPort{}, false
+	if !at.Remote.IsValid() || now.Sub(at.toldAt) < tellEvery {
+		return dst, Line{}, false
 	}
 	at.toldAt = now
-	return spentAnswer(session, at.nonce, untilTomorrow(now)).append(dst), at.addr, true
+	return spentAnswer(session, at.nonce, untilTomorrow(now)).append(dst), at.Line, true
 }
 
 // Sweep forgets the sessions that have been silent, if it is time to look.

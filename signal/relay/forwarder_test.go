@@ -49,7 +49,7 @@ func (s *stage) bind(end int, from netip.AddrPort) bool {
 		if packet == nil {
 			break
 		}
-		if answer, ok := s.f.Bind(nil, packet, from, s.now); ok {
+		if answer, ok := s.f.Bind(nil, packet, relay.Line{Remote: from}, s.now); ok {
 			if len(answer) > len(packet) || !relay.IsAnswer(answer) {
 				s.t.Errorf("a request of %d bytes is answered with %x", len(packet), answer)
 			}
@@ -63,7 +63,7 @@ func (s *stage) bind(end int, from netip.AddrPort) bool {
 // wantForward asks where packets from an address go; the zero address is nowhere.
 func (s *stage) wantForward(from, want netip.AddrPort) {
 	s.t.Helper()
-	if to, ok := s.f.Forward(session, from, 1000, s.now); ok != want.IsValid() || ok && to != want {
+	if to, ok := s.f.Forward(session, from, 1000, s.now); ok != want.IsValid() || ok && to.Remote != want {
 		s.t.Errorf("packets from %v go to %v, %v; want %v", from, to, ok, want)
 	}
 }
@@ -106,27 +106,27 @@ func TestBindRefuses(t *testing.T) {
 		for range 2 {
 			packet := s.ends[end].Tick(s.now)
 			overheard = append(overheard, packet)
-			answer, _ := s.f.Bind(nil, packet, from, s.now)
+			answer, _ := s.f.Bind(nil, packet, relay.Line{Remote: from}, s.now)
 			s.ends[end].Hear(s.now, answer)
 		}
 	}
 	s.wantForward(here, there)
 	for i, packet := range overheard {
-		s.f.Bind(nil, packet, nowhere, s.now)
+		s.f.Bind(nil, packet, relay.Line{Remote: nowhere}, s.now)
 		for at := range packet {
 			changed := bytes.Clone(packet)
 			changed[at] ^= 1 << (at % 8)
-			if _, ok := s.f.Bind(nil, changed, nowhere, s.now); ok {
+			if _, ok := s.f.Bind(nil, changed, relay.Line{Remote: nowhere}, s.now); ok {
 				t.Errorf("request %d with byte %d changed is answered", i, at)
 			}
-			s.f.Bind(nil, packet[:at], nowhere, s.now)
+			s.f.Bind(nil, packet[:at], relay.Line{Remote: nowhere}, s.now)
 		}
 	}
 	s.wantForward(here, there)
 	s.wantForward(there, here)
 
 	other := relay.Key{9}.Grant(session, 0, pair, s.now.Add(time.Minute), relay.Limits{})
-	if _, ok := s.f.Bind(nil, relay.NewBinding(other).Tick(s.now), nowhere, s.now); ok {
+	if _, ok := s.f.Bind(nil, relay.NewBinding(other).Tick(s.now), relay.Line{Remote: nowhere}, s.now); ok {
 		t.Error("a grant of another relay is answered")
 	}
 	s.ends[1] = relay.NewBinding(s.key.Grant(session, 2, pair, s.now.Add(time.Minute), relay.Limits{}))
@@ -224,7 +224,7 @@ func TestQuota(t *testing.T) {
 	tomorrow := s.now.Truncate(24 * time.Hour).Add(24 * time.Hour)
 	for i, want := range []netip.AddrPort{here, there} {
 		told, to, ok := s.f.Spent(nil, session, uint8(i), s.now)
-		if !ok || to != want {
+		if !ok || to.Remote != want {
 			t.Fatalf("end %d is told at %v, %v", i, to, ok)
 		}
 		if _, _, again := s.f.Spent(nil, session, uint8(i), s.now); again {
@@ -331,7 +331,7 @@ func FuzzBind(f *testing.F) {
 	f.Add([]byte{8})
 	forwarder := relay.NewForwarder(key)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		answer, ok := forwarder.Bind(nil, b, here, now)
+		answer, ok := forwarder.Bind(nil, b, relay.Line{Remote: here}, now)
 		if ok && len(answer) > len(b) {
 			t.Errorf("%d bytes answer %d", len(answer), len(b))
 		}
@@ -351,7 +351,7 @@ type end struct {
 }
 
 // bind talks with the server until the end is bound.
-func (e end) bind(t *testing.T) {
+func (e end) bind(t testing.TB) {
 	t.Helper()
 	in := make([]byte, 1500)
 	for deadline := time.Now().Add(10 * time.Second); !e.b.Bound(); {

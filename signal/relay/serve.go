@@ -70,7 +70,7 @@ func (s *Server) Serve(ctx context.Context, conn, other *net.UDPConn) error {
 	conn.SetReadBuffer(socketBuffer) // the kernel may grant less
 	conn.SetWriteBuffer(socketBuffer)
 	datagram.Prepare(conn)
-	datagram.PreferLasting(conn)
+	datagram.TellLocal(conn)
 	in, err := datagram.NewReceiver(conn)
 	if in == nil {
 		return fmt.Errorf("relay: %w", err)
@@ -116,7 +116,7 @@ func (s *Server) serve(conn, other *net.UDPConn, d *datagram.Datagram, now time.
 			if !s.forwarder.Knows(packet, d.From) && !s.sources.allow(d.From.Addr(), now) {
 				continue
 			}
-			s.out, ok = s.forwarder.Bind(s.out[:0], packet, d.From, now)
+			s.out, ok = s.forwarder.Bind(s.out[:0], packet, Line{d.From, d.Local}, now)
 		case s.forwarder != nil && len(packet) == loadSize && packet[0] == typeAsk:
 			// Not limited by where it seems to come from, as anybody can seem to be a signal
 			// server: only who has the key gets further.
@@ -132,7 +132,7 @@ func (s *Server) serve(conn, other *net.UDPConn, d *datagram.Datagram, now time.
 			out = other
 		}
 		if ok && out != nil { // an answer that cannot be sent is a lost packet, and clients repeat
-			out.WriteToUDPAddrPort(s.out, answer.To)
+			datagram.SendFrom(out, s.out, datagram.Control{}, d.Local, answer.To)
 		}
 	}
 }
@@ -165,12 +165,12 @@ func (s *Server) forward(conn *net.UDPConn, d *datagram.Datagram, now time.Time)
 		s.tellSpent(conn, session, now)
 		return
 	}
-	if err := datagram.Send(conn, batch, c, to); c.Segment == 0 || !datagram.Refused(err) {
+	if err := datagram.SendFrom(conn, batch, c, to.Local, to.Remote); c.Segment == 0 || !datagram.Refused(err) {
 		return // what cannot be sent is lost, as anywhere on the way
 	}
 	for c = (datagram.Control{ECN: d.ECN}); len(batch) > 0; { // no batches on this path
 		n := min(len(batch), max(d.Segment, 1))
-		datagram.Send(conn, batch[:n], c, to)
+		datagram.SendFrom(conn, batch[:n], c, to.Local, to.Remote)
 		batch = batch[n:]
 	}
 }
@@ -178,10 +178,10 @@ func (s *Server) forward(conn *net.UDPConn, d *datagram.Datagram, now time.Time)
 // tellSpent tells the ends of a session that the quota is used up, if that is so.
 func (s *Server) tellSpent(conn *net.UDPConn, session uint64, now time.Time) {
 	for end := range uint8(2) {
-		var to netip.AddrPort
+		var to Line
 		var ok bool
 		if s.out, to, ok = s.forwarder.Spent(s.out[:0], session, end, now); ok {
-			conn.WriteToUDPAddrPort(s.out, to)
+			datagram.SendFrom(conn, s.out, datagram.Control{}, to.Local, to.Remote)
 		}
 	}
 }
