@@ -130,3 +130,27 @@ func TestSecondAddress(t *testing.T) {
 	}
 	wantFile(t, away.LAN, gateway.url("home", "web")+"/large", hash)
 }
+
+// TestRelayWithoutIPv6: where the websocket goes over IPv6, which lets no UDP through, the
+// relay is used at its IPv4 address.
+func TestRelayWithoutIPv6(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	signalURL := startSignalByName(t, lab)
+	dual := natlab.SiteConfig{Stack: natlab.Dual, Kind: natlab.Symmetric}
+	home, away := lab.Site(dual), lab.Site(dual)
+	rules := "table ip6 broken { chain output { type filter hook output priority 0; meta l4proto udp drop; }; }"
+	if out, err := away.LAN.Command(t.Context(), "nft", rules).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+	_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
+	gateway := connect(t, away.LAN, code)
+	if d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/small", nil); d.err != nil {
+		t.Fatal(d.err)
+	}
+	gateway.waitPath(patience, "home", "relay-udp")
+	if got, want := gateway.remote(), netip.AddrPortFrom(lab.Signal.Addr(), 7443); got != want {
+		t.Errorf("the relay is at %v, want %v", got, want)
+	}
+}

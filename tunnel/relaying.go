@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,6 +28,7 @@ const maxMoorings = 3
 // A mooring is a place at one relay.
 type mooring struct {
 	addr    netip.AddrPort
+	other   netip.AddrPort // of the same relay with the other version of IP; invalid: none
 	binding *relay.Binding
 	boundAt time.Time // zero: this end is not bound
 	up      bool      // the peer has answered through it
@@ -103,12 +105,15 @@ func (m *Manager) deliver(packet []byte, from netip.AddrPort) {
 // at returns the place at a relay, or nil.
 func (r *relaying) at(addr netip.AddrPort) *mooring {
 	for _, m := range r.places {
-		if m.addr == addr {
+		if addr.IsValid() && (m.addr == addr || m.other == addr) {
 			return m
 		}
 	}
 	return nil
 }
+
+// turn goes to the other address of the relay.
+func (m *mooring) turn() { m.addr, m.other = m.other, m.addr }
 
 // moor takes places at relays, and leaves others.
 func (c *climber) moor(places []relay.Place) {
@@ -118,18 +123,27 @@ func (c *climber) moor(places []relay.Place) {
 	var moorings []*mooring
 	var addrs []netip.AddrPort
 	for _, place := range places[:min(len(places), maxMoorings)] {
-		m := c.relay.at(place.Addr)
+		m := cmp.Or(c.relay.at(place.Addr), c.relay.at(place.Other))
 		if m == nil {
 			m = &mooring{addr: place.Addr, binding: relay.NewBinding(place.Grant)}
 		} else {
 			m.binding.Renew(place.Grant)
 			m.leaving = false
 		}
-		moorings, addrs = append(moorings, m), append(addrs, m.addr)
+		if m.other = place.Other; m.addr != place.Addr {
+			m.other = place.Addr
+		}
+		moorings = append(moorings, m)
 	}
 	if m := c.relay.inUse; m != nil && !slices.Contains(moorings, m) {
 		m.leaving = true // the signal server may be wrong about it, and the peer may not know yet
-		moorings, addrs = append(moorings, m), append(addrs, m.addr)
+		moorings = append(moorings, m)
+	}
+	for _, m := range moorings {
+		addrs = append(addrs, m.addr)
+		if m.other.IsValid() {
+			addrs = append(addrs, m.other)
+		}
 	}
 	c.relay.places = moorings
 	c.s.route.Accept(addrs...)
@@ -140,6 +154,9 @@ func (c *climber) moor(places []relay.Place) {
 func (c *climber) answered(a relayAnswer) {
 	now := time.Now()
 	if m := c.relay.at(a.from); m != nil && m.binding.Hear(now, a.packet) {
+		if m.addr != a.from { // it is this one that answers
+			m.turn()
+		}
 		c.keepRelays(now)
 	}
 }
@@ -166,6 +183,10 @@ func (c *climber) keepRelays(now time.Time) {
 // keep keeps one place.
 func (c *climber) keep(m *mooring, now time.Time) {
 	if packet := m.binding.Tick(now); packet != nil {
+		// Where there is no answer, one version of IP may be broken, or blocked.
+		if n := m.binding.Unanswered(); !m.binding.Bound() && m.other.IsValid() && n > 1 && n%2 == 1 {
+			m.turn()
+		}
 		c.s.m.sock.WriteReal(packet, m.addr) // an error is a lost packet
 	}
 	if !m.binding.Bound() {

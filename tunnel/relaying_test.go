@@ -96,3 +96,33 @@ func TestRelayIsKeptUntilAnotherIsUp(t *testing.T) {
 	grantBoth(t, a, b, second)
 	waitRemote(t, second.addr, a, b)
 }
+
+// TestRelayAtItsOtherAddress: an end that has no answer at one address of a relay uses the
+// other one, and stays there when a grant names them the other way round.
+func TestRelayAtItsOtherAddress(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Skip("no IPv6:", err)
+	}
+	defer silent.Close()
+	r, dead := runRelay(t, "relay"), silent.LocalAddr().(*net.UDPAddr).AddrPort()
+	id := a.up(t).id
+	grant := func(e *end, number uint8, addr, other netip.AddrPort) {
+		e.Granted(id, []relay.Place{{Addr: addr, Other: other, Grant: r.Grant(id, number, 1, time.Now().Add(time.Minute), relay.Limits{})}})
+	}
+	grant(a, 0, dead, r.addr)
+	grant(b, 1, r.addr, dead)
+	waitRemote(t, r.addr, a, b)
+	grant(a, 0, r.addr, dead)
+	grant(b, 1, dead, r.addr)
+	for range 20 { // asks the peer again and again, so that grants have been looked at
+		if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		waitRemote(t, r.addr, a, b)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+
+	"peerway/signal/internal/wire"
 )
 
 // endpoint is a connection of which only the other end's address is asked.
@@ -48,6 +50,34 @@ func TestServers(t *testing.T) {
 		}
 		if text(server) != test.server || text(other) != test.other {
 			t.Errorf("connected to %q, known %v: %q and %q, want %q and %q", test.remote, test.known, text(server), text(other), test.server, test.other)
+		}
+	}
+}
+
+// A place at a relay has both addresses that the relay has, first the one of the version of
+// IP that led to the server.
+func TestPlacesOfBothVersions(t *testing.T) {
+	const four, six, relay4, relay6 = "203.0.113.10:7443", "[2001:db8::a]:7443", "203.0.113.20:1", "[2001:db8::b]:1"
+	addr := func(text string) netip.AddrPort { a, _ := netip.ParseAddrPort(text); return a }
+	for _, test := range []struct {
+		server, other string
+		grant         wire.Grant
+		want, second  string
+	}{
+		{four, six, wire.Grant{}, four, six},
+		{six, "", wire.Grant{}, six, ""},
+		{four, six, wire.Grant{Addr: relay4, Addr6: relay6}, relay4, relay6},
+		{six, four, wire.Grant{Addr: relay4, Addr6: relay6}, relay6, relay4},
+		{six, "", wire.Grant{Addr: relay4}, relay4, ""},
+		{four, "", wire.Grant{Addr6: relay6}, relay6, ""},
+		{four, six, wire.Grant{Addr: "nonsense", Addr6: relay6}, relay6, ""},
+		{four, six, wire.Grant{Addr: relay4, Addr6: "[ff02::1]:1"}, relay4, ""},
+	} {
+		s := &session{connection: &connection{server: addr(test.server), other: addr(test.other)}}
+		test.grant.Secret = make([]byte, 32)
+		places := s.places(wire.Grants{Grants: []wire.Grant{test.grant}})
+		if len(places) != 1 || places[0].Addr != addr(test.want) || places[0].Other != addr(test.second) {
+			t.Errorf("at %s, grant %+v: %+v, want %s and %s", test.server, test.grant, places, test.want, test.second)
 		}
 	}
 }

@@ -176,12 +176,15 @@ func (s *session) handle(ctx context.Context, f wire.Frame) error {
 func (s *session) places(g wire.Grants) []relay.Place {
 	var places []relay.Place
 	for _, grant := range g.Grants[:min(len(g.Grants), wire.MaxRelays)] {
-		p := relay.Place{Addr: s.server, Grant: relay.Grant{
+		p := relay.Place{Addr: s.server, Other: s.other, Grant: relay.Grant{
 			Session: g.Session, End: grant.End, Pair: grant.Pair, Until: grant.Until,
 			Limits: relay.Limits{Rate: grant.Rate, Quota: grant.Quota},
 		}}
 		if grant.Addr != "" || grant.Addr6 != "" {
-			p.Addr = s.nearer(grant.Addr, grant.Addr6)
+			p.Addr, p.Other = s.nearer(grant.Addr, grant.Addr6)
+		}
+		if !usableRelay(p.Other) {
+			p.Other = netip.AddrPort{}
 		}
 		if usableRelay(p.Addr) && len(grant.Secret) == len(p.Secret) {
 			copy(p.Secret[:], grant.Secret)
@@ -191,18 +194,18 @@ func (s *session) places(g wire.Grants) []relay.Place {
 	return places
 }
 
-// nearer returns that of two addresses that is of the same family as the signal server's,
-// to which there is a way; or the other one, if there is just that.
-func (s *session) nearer(ip4, ip6 string) netip.AddrPort {
-	first, second := ip4, ip6
-	if s.server.Addr().Unmap().Is6() {
-		first, second = ip6, ip4
+// nearer returns that of two addresses first that is of the same family as the signal
+// server's, to which there is a way, or that there is at all.
+func (s *session) nearer(ip4, ip6 string) (first, second netip.AddrPort) {
+	first, _ = netip.ParseAddrPort(ip4) // what cannot be read is not there
+	second, _ = netip.ParseAddrPort(ip6)
+	if s.server.Addr().Unmap().Is6() || !usableRelay(first) {
+		first, second = second, first
 	}
-	addr, err := netip.ParseAddrPort(first)
-	if err != nil {
-		addr, _ = netip.ParseAddrPort(second)
+	if !usableRelay(first) {
+		first, second = second, first
 	}
-	return addr
+	return first, second
 }
 
 // usableRelay reports whether a relay can be at an address.

@@ -60,6 +60,9 @@ func (b *Binding) Hurry() { b.sent, b.challenged, b.nextAt = 0, 0, time.Time{} }
 // Bound reports whether the relay forwards for this end, as far as is known.
 func (b *Binding) Bound() bool { return b.bound }
 
+// Unanswered returns how many requests there were since the last answer.
+func (b *Binding) Unanswered() int { return b.sent }
+
 // Spent returns until when the quota of the two peers is used up, as far as is known, or the
 // zero time.
 func (b *Binding) Spent() time.Time { return b.spent }

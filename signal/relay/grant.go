@@ -43,7 +43,8 @@ type Grant struct {
 
 // A Place is a relay and what lets one end of a session use it.
 type Place struct {
-	Addr netip.AddrPort
+	Addr  netip.AddrPort
+	Other netip.AddrPort // of the same relay with the other version of IP; invalid: none
 	Grant
 }
 
