@@ -3,6 +3,7 @@ package signal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -12,8 +13,8 @@ import (
 var ErrRelayURL = errors.New("not a relay URL")
 
 // A RelayURL says where a relay is that has a machine of its own, and the key that lets a
-// signal server send peers there. It is comparable. Its text form contains the key, its
-// log value does not.
+// signal server send peers there. It is comparable. [RelayURL.Text] contains the key;
+// nothing else that is made of it does, whether it is printed, logged or encoded.
 //
 //	relay://HOST:PORT/KEY
 type RelayURL struct {
@@ -23,7 +24,7 @@ type RelayURL struct {
 
 const relayScheme = "relay"
 
-// ParseRelayURL reads what [RelayURL.String] writes. A missing port means 7443.
+// ParseRelayURL reads what [RelayURL.Text] writes. A missing port means 7443.
 func ParseRelayURL(s string) (u RelayURL, err error) {
 	if len(s) > 512 {
 		return RelayURL{}, fmt.Errorf("%w: %d characters", ErrRelayURL, len(s))
@@ -44,13 +45,17 @@ func ParseRelayURL(s string) (u RelayURL, err error) {
 	return u, nil
 }
 
-// String returns the text form, with the key.
-func (u RelayURL) String() string {
-	return relayScheme + "://" + u.Addr + "/" + idEncoding.EncodeToString(u.Key[:])
-}
+// Text returns the text form, with the key.
+func (u RelayURL) Text() string { return u.Redacted() + "/" + idEncoding.EncodeToString(u.Key[:]) }
 
 // Redacted returns the text form without the key, for status and logs.
 func (u RelayURL) Redacted() string { return relayScheme + "://" + u.Addr }
 
+// Format implements [fmt.Formatter]: no verb shows the key.
+func (u RelayURL) Format(f fmt.State, _ rune) { io.WriteString(f, u.Redacted()) }
+
 // LogValue implements [slog.LogValuer]. It shows no key.
 func (u RelayURL) LogValue() slog.Value { return slog.StringValue(u.Redacted()) }
+
+// MarshalText implements [encoding.TextMarshaler], for what has one in it. It shows no key.
+func (u RelayURL) MarshalText() ([]byte, error) { return []byte(u.Redacted()), nil }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -40,8 +41,8 @@ func (s *Secret) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String implements [fmt.Stringer], so that %v of a struct shows no secret.
-func (Secret) String() string { return "(secret)" }
+// Format implements [fmt.Formatter]: no verb shows the secret, also in what contains one.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "(secret)") }
 
 // A Pin identifies a signal server: SHA-256 of its Ed25519 public key.
 type Pin [sha256.Size]byte

@@ -182,8 +182,8 @@ func (p *program) runRelay(ctx context.Context, flags signalFlags) error {
 		select {
 		case <-r.Ready():
 			url := r.URL(publicHost(flags.address))
-			p.out.print("ready", url.String())
-			p.hint("On the machine of the signal server run:\n\n    peerway signal --relay %s\n", url)
+			p.out.print("ready", url.Text())
+			p.hint("On the machine of the signal server run:\n\n    peerway signal --relay %s\n", url.Text())
 		case <-ctx.Done():
 		}
 		<-ctx.Done()

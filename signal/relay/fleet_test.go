@@ -104,7 +104,7 @@ func TestFleet(t *testing.T) {
 	for range urls {
 		select {
 		case line := <-log:
-			if strings.Contains(line, signal.RelayURL{Key: urls[0].Key}.String()[len("relay:///"):]) {
+			if strings.Contains(line, signal.RelayURL{Key: urls[0].Key}.Text()[len("relay:///"):]) {
 				t.Errorf("the log shows a key: %s", line)
 			}
 		case <-time.After(10 * time.Second):

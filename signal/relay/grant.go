@@ -5,6 +5,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -13,6 +16,12 @@ import (
 
 // A Key is the secret of a relay on UDP. Whoever has it can let peers use the relay.
 type Key [32]byte
+
+// Format implements [fmt.Formatter]: no verb shows the key.
+func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, "(key)") }
+
+// LogValue implements [slog.LogValuer].
+func (Key) LogValue() slog.Value { return slog.StringValue("(key)") }
 
 // NewKey derives a key from another secret.
 func NewKey(secret []byte) (k Key) {
