@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"peerway/cmd/peerway/state"
 	"peerway/signal"
 	"peerway/signal/client"
+	"peerway/signal/hostport"
 	"peerway/tunnel/network"
 	"peerway/tunnel/portmap"
 )
@@ -113,7 +113,7 @@ func (f *facts) lookAtNetwork(ctx context.Context) {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
 	defer cancel()
-	asking.Go(func() { f.Servers, _ = resolve(ctx, f.Server) }) // behind a proxy, names may mean nothing
+	asking.Go(func() { f.Servers, _ = hostport.Resolve(ctx, f.Server) }) // behind a proxy, names may mean nothing
 	var server, other netip.AddrPort
 	if server, other, f.Hello = client.Probe(ctx, client.Config{URL: f.URL, Proxy: http.ProxyFromEnvironment}); f.Hello != nil {
 		if errors.Is(f.Hello, context.DeadlineExceeded) {
@@ -165,26 +165,6 @@ func (f *facts) probe(ctx context.Context, servers []netip.AddrPort) {
 			f.Mapped6 = nat.Mapped
 		}
 	}
-}
-
-// resolve returns the addresses of HOST:PORT.
-func resolve(ctx context.Context, address string) (all []netip.AddrPort, err error) {
-	if addr, err := netip.ParseAddrPort(address); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, nil
-	}
-	host, service, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil {
-		return nil, err
-	}
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	for _, ip := range found {
-		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
-	}
-	return all, err
 }
 
 // isGlobal6 reports whether an address is one of the IPv6 internet.

@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"golang.org/x/net/proxy"
 
 	"peerway/signal"
+	"peerway/signal/hostport"
 	"peerway/signal/internal/wire"
 )
 
@@ -325,21 +325,13 @@ func (c *connection) homeless() bool {
 
 // addresses returns the addresses that the server's name stands for. What it means to a
 // dialer that is not the system's, nobody knows.
-func (d dialer) addresses(ctx context.Context) (all []netip.AddrPort) {
-	if addr, err := netip.ParseAddrPort(d.addr); err == nil {
-		return []netip.AddrPort{addr}
-	}
-	if d.cfg.DialContext != nil {
+func (d dialer) addresses(ctx context.Context) []netip.AddrPort {
+	if _, err := netip.ParseAddrPort(d.addr); err != nil && d.cfg.DialContext != nil {
 		return nil
 	}
-	host, service, _ := net.SplitHostPort(d.addr)
-	port, _ := strconv.ParseUint(service, 10, 16) // signal.URL has looked at it
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	found, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // who cannot look up knows none
-	for _, ip := range found {
-		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
-	}
+	all, _ := hostport.Resolve(ctx, d.addr) // who cannot look up knows none
 	return all
 }
 

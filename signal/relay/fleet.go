@@ -10,11 +10,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"peerway/signal"
+	"peerway/signal/hostport"
 )
 
 const (
@@ -213,30 +213,14 @@ func (m *Member) resolve(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	host, port, err := net.SplitHostPort(m.url.Addr)
-	if err != nil {
-		return err
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return err
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	addrs, err := hostport.Resolve(ctx, m.url.Addr)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ip4, m.ip6, m.resolvedAt = netip.AddrPort{}, netip.AddrPort{}, time.Now()
-	for _, ip := range ips {
-		addr := netip.AddrPortFrom(ip.Unmap(), uint16(number))
-		switch {
-		case addr.Addr().Is4() && !m.ip4.IsValid():
-			m.ip4 = addr
-		case addr.Addr().Is6() && !m.ip6.IsValid():
-			m.ip6 = addr
-		}
-	}
+	m.ip4, m.ip6 = hostport.Split(addrs)
+	m.resolvedAt = time.Now()
 	return nil
 }
 
