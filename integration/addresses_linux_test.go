@@ -131,26 +131,38 @@ func TestSecondAddress(t *testing.T) {
 	wantFile(t, away.LAN, gateway.url("home", "web")+"/large", hash)
 }
 
-// TestRelayWithoutIPv6: where the websocket goes over IPv6, which lets no UDP through, the
-// relay is used at its IPv4 address.
-func TestRelayWithoutIPv6(t *testing.T) {
+// TestRelayAtItsOtherAddress: where one version of IP lets no UDP through, the relay is used
+// at its other address, also by who knows the signal server by one address only.
+func TestRelayAtItsOtherAddress(t *testing.T) {
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
-	signalURL := startSignalByName(t, lab)
-	dual := natlab.SiteConfig{Stack: natlab.Dual, Kind: natlab.Symmetric}
-	home, away := lab.Site(dual), lab.Site(dual)
-	rules := "table ip6 broken { chain output { type filter hook output priority 0; meta l4proto udp drop; }; }"
-	if out, err := away.LAN.Command(t.Context(), "nft", rules).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
-	_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
-	gateway := connect(t, away.LAN, code)
-	if d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/small", nil); d.err != nil {
-		t.Fatal(d.err)
-	}
-	gateway.waitPath(patience, "home", "relay-udp")
-	if got, want := gateway.remote(), netip.AddrPortFrom(lab.Signal.Addr(), 7443); got != want {
-		t.Errorf("the relay is at %v, want %v", got, want)
+	byName := startSignalByName(t, lab)
+	literal := strings.Replace(byName, natlab.SignalName, lab.Signal.Addr().String(), 1)
+	for _, test := range []struct {
+		name, signalURL, broken string
+		want                    netip.Addr
+	}{
+		{"without-ipv6", byName, "ip6", lab.Signal.Addr()},
+		{"without-ipv4", literal, "ip", lab.Signal.Addr6()},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dual := natlab.SiteConfig{Stack: natlab.Dual, Kind: natlab.Symmetric}
+			home, away := lab.Site(dual), lab.Site(dual)
+			rules := "table " + test.broken + " broken { chain output { type filter hook output priority 0; meta l4proto udp drop; }; }"
+			if out, err := away.LAN.Command(t.Context(), "nft", rules).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			away.Drop(home) // only relays remain
+			web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+			_, code := expose(t, home.LAN, test.signalURL, test.name, "web="+web)
+			gateway := connect(t, away.LAN, code)
+			if d := fetch(t.Context(), away.LAN, gateway.url(test.name, "web")+"/small", nil); d.err != nil {
+				t.Fatal(d.err)
+			}
+			gateway.waitPath(patience, test.name, "relay-udp")
+			if got, want := gateway.remote(), netip.AddrPortFrom(test.want, 7443); got != want {
+				t.Errorf("the relay is at %v, want %v", got, want)
+			}
+		})
 	}
 }

@@ -138,6 +138,9 @@ func (p *program) runSignal(ctx context.Context, flags signalFlags, relays []sig
 		return err
 	}
 	cfg.Relays = relays
+	if host, _, _ := net.SplitHostPort(address); host == "" || net.ParseIP(host).IsUnspecified() {
+		cfg.Addresses = localAddrs
+	}
 	s, err := server.New(cfg)
 	if err != nil {
 		return err

@@ -113,6 +113,28 @@ func TestGrantsAfterARestart(t *testing.T) {
 	}
 }
 
+// TestOtherAddress: a peer that knows its server by an IPv4 address is told that of IPv6,
+// and that it may be the way to the relay.
+func TestOtherAddress(t *testing.T) {
+	addrs := func() []netip.Addr {
+		return []netip.Addr{netip.IPv6LinkLocalAllNodes(), netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("203.0.113.1"),
+			netip.MustParseAddr("fd00::1"), netip.MustParseAddr("2001:db8::1")}
+	}
+	s := newServer(t, func(cfg *server.Config) { cfg.Addresses = addrs })
+	a := newPeer(t, s.url, "home").run()
+	want := netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), s.Addr().Port())
+	if info := a.want("connected", nil).info; info.Other != want || info.Server != s.Addr() {
+		t.Errorf("Connected(%+v), want %v as the other address", info, want)
+	}
+	b := newPeer(t, s.url, "laptop").run()
+	b.want("connected", nil)
+	introduce(a, b)
+	a.Bind(7, b.id())
+	if places := a.want("granted", nil).places; len(places) != 1 || places[0].Addr != s.Addr() || places[0].Other != want {
+		t.Errorf("Granted(%+v)", places)
+	}
+}
+
 // runRelay runs a relay of its own until the test ends.
 func runRelay(t *testing.T) signal.RelayURL {
 	r, err := server.NewRelay(server.Config{Listen: "127.0.0.1:0", State: server.NewState()})

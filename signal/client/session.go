@@ -262,6 +262,9 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	s.mu.Unlock()
 	heartbeat := time.Duration(w.Heartbeat) * time.Second
 	s.beats.Go(func() { s.beat(ctx, heartbeat) })
+	if !s.other.IsValid() {
+		s.other = s.otherOf(w)
+	}
 	observed, _ := netip.ParseAddrPort(w.Observed)
 	if lasted := s.outage.over(time.Now()); lasted > 0 {
 		s.log.Info("logged in to the signal server again", "remote", s.cfg.URL.Addr, "local", w.Name, "dur", lasted.Round(time.Millisecond))
@@ -271,6 +274,19 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	s.setTrouble(nil)
 	s.cfg.Handler.Connected(Info{Name: w.Name, Server: s.server, Other: s.other, Observed: observed})
 	return nil
+}
+
+// otherOf returns where the server says that it is with the other version of IP than that
+// by which it is known, which may be by an address and not by name.
+func (s *session) otherOf(w wire.Welcome) netip.AddrPort {
+	text := w.Addr6
+	if s.server.Addr().Is6() {
+		text = w.Addr
+	}
+	if addr, err := netip.ParseAddrPort(text); err == nil && s.server.IsValid() && usableRelay(addr) && addr.Addr().Is4() != s.server.Addr().Is4() {
+		return addr
+	}
+	return netip.AddrPort{}
 }
 
 // beat sends heartbeats, keeps relay sessions alive, repeats what was not heard,

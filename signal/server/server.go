@@ -48,6 +48,10 @@ type Config struct {
 	Capacity int
 	// Relays are others, with machines of their own.
 	Relays []signal.RelayURL
+	// Addresses returns those of this machine, for a server that listens at all of them:
+	// peers that know it by one address are told the other, of the other version of IP. It
+	// may be called from any goroutine. Nil: they are not.
+	Addresses func() []netip.Addr
 	// Heartbeat is told to peers, in whole seconds; a peer that is silent for
 	// three of them is gone. 0 means 20 s.
 	Heartbeat time.Duration

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"peerway/signal"
+	"peerway/signal/hostport"
 	"peerway/signal/internal/wire"
 	"peerway/signal/relay"
 )
@@ -169,14 +170,34 @@ func (s *Server) admit(p *session, hello wire.Hello, genuine, joins bool) (*sess
 }
 
 func (p *session) welcome() {
-	p.send(wire.TypeWelcome, 0, wire.Welcome{
+	welcome := wire.Welcome{
 		Name:      p.name,
 		Heartbeat: uint32(max(1, p.server.heartbeat/time.Second)),
 		Observed:  p.remote.String(),
-	})
+	}
+	if ip4, ip6 := p.server.public(); p.remote.Addr().Is4() && ip6.IsValid() {
+		welcome.Addr6 = ip6.String()
+	} else if p.remote.Addr().Is6() && ip4.IsValid() {
+		welcome.Addr = ip4.String()
+	}
+	p.send(wire.TypeWelcome, 0, welcome)
 	if p.mailbox == nil {
 		p.log.Debug("peer is here", "local", p.name)
 	}
+}
+
+// public returns where the whole internet reaches the server, as far as it knows.
+func (s *Server) public() (ip4, ip6 netip.AddrPort) {
+	if s.cfg.Addresses == nil {
+		return ip4, ip6
+	}
+	var addrs []netip.AddrPort
+	for _, ip := range s.cfg.Addresses() {
+		if ip.IsGlobalUnicast() && !ip.IsPrivate() {
+			addrs = append(addrs, netip.AddrPortFrom(ip, s.addr.Port()))
+		}
+	}
+	return hostport.Split(addrs)
 }
 
 // read handles what comes until the connection ends, and returns why it did.

@@ -71,9 +71,11 @@ type Hello struct {
 
 // A Welcome ends the login.
 type Welcome struct {
-	Name      string `cbor:"0,keyasint"` // the display name, as it is known now
-	Heartbeat uint32 `cbor:"1,keyasint"` // seconds from one Ping to the next
-	Observed  string `cbor:"2,keyasint"` // ADDRESS:PORT that the server sees
+	Name      string `cbor:"0,keyasint"`           // the display name, as it is known now
+	Heartbeat uint32 `cbor:"1,keyasint"`           // seconds from one Ping to the next
+	Observed  string `cbor:"2,keyasint"`           // ADDRESS:PORT that the server sees
+	Addr      string `cbor:"3,keyasint,omitempty"` // IPv4:PORT of the server, as far as it knows
+	Addr6     string `cbor:"4,keyasint,omitempty"` // [IPv6]:PORT
 }
 
 // An Error refuses a request, or the connection.
