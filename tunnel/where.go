@@ -24,11 +24,11 @@ func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	default:
 	}
 	if d := c.s.whereNow(); d.Direct.IsValid() {
-		answered(&seen.Direct, c.s.route.Answers(d.Direct, false))
+		answered(&seen.Direct, c.s.route.Answers(d.Direct, false), c.survey.direct)
 	}
 	if addr := c.relayAddr(c.s.whereNow()); addr.IsValid() {
 		seen.Relay = seenOn(c.s.route.Through(addr))
-		answered(&seen.Relay, c.s.route.Answers(addr, true))
+		answered(&seen.Relay, c.s.route.Answers(addr, true), c.relayQuality())
 	}
 	return seen
 }
@@ -46,8 +46,8 @@ func seenOn(s pathsock.PathStats) path.PathSeen {
 	return path.PathSeen{Heard: s.Heard, Doubted: s.Doubted, Sent: s.Sent}
 }
 
-func answered(s *path.PathSeen, a pathsock.Answers) {
-	s.Answered, s.OwedAt, s.Owed = a.Proven, a.OwedAt, a.Owed
+func answered(s *path.PathSeen, a pathsock.Answers, lately path.Quality) {
+	s.Answered, s.OwedAt, s.Owed, s.RTT = a.Proven, a.OwedAt, a.Owed, max(a.RTT, lately.RTT)
 }
 
 // setWhere records how the peer is reached now and returns how it was before.

@@ -18,6 +18,7 @@ type pair struct {
 	mute bool    // relayed packets get lost
 	junk bool    // somebody sends both ends what looks like packets of the other
 	loss float64
+	far  time.Duration // so much longer take all
 	rnd  *rand.Rand
 	air  []packet
 
@@ -63,9 +64,9 @@ func (p *pair) send(from int, f packet) {
 	if lost {
 		return
 	}
-	f.at = p.now.Add(40 * time.Millisecond)
+	f.at = p.now.Add(40*time.Millisecond + p.far)
 	if f.direct {
-		f.at = p.now.Add(10 * time.Millisecond)
+		f.at = p.now.Add(10*time.Millisecond + p.far)
 	}
 	p.air = append(p.air, f)
 }
@@ -101,7 +102,7 @@ func (p *pair) arrive() {
 			}
 			continue
 		case f.answer:
-			e.seen.Answered = p.now
+			e.seen.Answered, e.seen.RTT = p.now, 2*(10*time.Millisecond+p.far)
 			continue
 		case f.direct:
 			e.seen.Heard = p.now
@@ -286,6 +287,28 @@ func TestPairStaysOnLossyPath(t *testing.T) {
 		for i, e := range p.ends {
 			if e.switches != 0 {
 				t.Errorf("end %d switched %d times", i, e.switches)
+			}
+		}
+	}
+}
+
+// A path that has become long and loses a packet now and then is not lost, though little
+// is sent: what was heard last over the floor says little then.
+func TestPairStaysOnLongPath(t *testing.T) {
+	for seed := range uint64(20) {
+		p := newPair()
+		p.run(5*time.Second, 0)
+		p.want(t, "path")
+		p.rnd, p.loss, p.far = rand.New(rand.NewPCG(seed, 1)), 0.02, 150*time.Millisecond
+		for range 60 {
+			for _, sends := range []int{0, 1} {
+				p.run(20*time.Millisecond, sends)
+				p.run(480 * time.Millisecond)
+				for i, e := range p.ends {
+					if !e.d.Addr.IsValid() {
+						t.Fatalf("seed %d: end %d has left the path", seed, i)
+					}
+				}
 			}
 		}
 	}

@@ -98,12 +98,13 @@ type Route struct {
 
 // An Observation tells when something last happened; zero means never.
 type Observation struct {
-	Heard    time.Time // a packet of the connection, or what looks like one, on the path
-	Answered time.Time // a long question on the path, which nobody can forge
-	OwedAt   time.Time // since when such questions are not answered; zero: they are
-	Owed     int       // how many
-	Doubted  time.Time // by the peer, on the path
-	Sent     time.Time // a packet of the connection, on the path
+	Heard    time.Time     // a packet of the connection, or what looks like one, on the path
+	Answered time.Time     // a long question on the path, which nobody can forge
+	OwedAt   time.Time     // since when such questions are not answered; zero: they are
+	Owed     int           // how many
+	RTT      time.Duration // as measured lately; 0: not known
+	Doubted  time.Time     // by the peer, on the path
+	Sent     time.Time     // a packet of the connection, on the path
 
 	HeardFloor time.Time // a packet of the connection, over the floor
 	SentFloor  time.Time
@@ -241,6 +242,9 @@ func (m *Machine) NetworkChanged(now time.Time) Verdict {
 // Tick says what was heard and sent until now.
 func (m *Machine) Tick(now time.Time, seen Observation) Verdict {
 	before := m.route
+	if seen.RTT > 0 {
+		m.rtt = min(seen.RTT, maxRTT)
+	}
 	heard := m.heard(seen)
 	m.note(seen, heard)
 	switch {
@@ -350,14 +354,27 @@ func (m *Machine) fails(now time.Time, seen Observation) bool {
 	return now.Sub(m.verifyAt) >= max(verifyFor, 4*m.rtt)
 }
 
-// lost reports whether the path is dead: it did not answer for long, or the peer has
-// used the floor for long.
+// lost reports whether a path in doubt is dead: it did not answer for long, or the peer
+// has used the floor for long.
 func (m *Machine) lost(now time.Time, seen Observation) bool {
+	if m.state == inUse {
+		return false
+	}
 	after := max(loseAfter, 5*m.rtt)
 	deaf := m.state == suspect && !seen.HeardFloor.After(m.sent.first)
-	return m.unanswered(now, after, pressedFor) ||
-		deaf && m.unanswered(now, max(deafAfter, 4*m.rtt), pressedFor) ||
+	return m.unansweredInDoubt(now, after) ||
+		deaf && m.unansweredInDoubt(now, max(deafAfter, 4*m.rtt)) ||
 		m.state == suspect && m.overFloor.length() >= after
+}
+
+// unansweredInDoubt reports whether the path has not answered for so long, and was in doubt,
+// and asked, for half of that: of few packets in a long time one may be lost.
+func (m *Machine) unansweredInDoubt(now time.Time, since time.Duration) bool {
+	doubted := now.Sub(m.upAt)
+	if m.state == suspect {
+		doubted = now.Sub(m.suspectAt)
+	}
+	return m.unanswered(now, since, pressedFor) && doubted >= since/2
 }
 
 func (m *Machine) suspectNow(now time.Time) {

@@ -42,6 +42,7 @@ type PathSeen struct {
 	Heard, Answered, Doubted, Sent, OwedAt time.Time
 
 	Owed int
+	RTT  time.Duration
 }
 
 // A Decision is what to do now.
@@ -126,7 +127,7 @@ func (p *Paths) Tick(now time.Time, seen Seen) Decision {
 
 func (s PathSeen) over(floor PathSeen, genuine time.Time) Observation {
 	return Observation{
-		Heard: s.Heard, Answered: s.Answered, Doubted: s.Doubted, Sent: s.Sent, OwedAt: s.OwedAt, Owed: s.Owed,
+		Heard: s.Heard, Answered: s.Answered, Doubted: s.Doubted, Sent: s.Sent, OwedAt: s.OwedAt, Owed: s.Owed, RTT: s.RTT,
 		HeardFloor: floor.Heard, SentFloor: floor.Sent, Genuine: genuine,
 	}
 }
