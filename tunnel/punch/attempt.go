@@ -125,7 +125,7 @@ func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, err
 		moved:   make(chan struct{}, 1),
 
 		news:     make(chan struct{}, 1),
-		gathered: make(chan []string, maxRounds),
+		gathered: make(chan []string, 2*maxRounds),
 	}
 	for _, m := range config.Mapped {
 		a.AddMapped(m)
