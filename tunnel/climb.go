@@ -290,11 +290,12 @@ func (c *climber) kept(event punch.Event, _ bool) {
 	}
 	c.chosen.Close()
 	c.chosen = nil
+	c.s.setReason("")
 	c.apply(c.paths.DirectDown(time.Now()))
 }
 
 func (c *climber) up(e punch.Selected) {
-	c.s.setReason("")
+	c.s.setReason(c.survey.reason())
 	c.failures = 0
 	c.authenticate(e.Remote)
 	c.apply(c.paths.DirectUp(time.Now(), e.Remote, e.RTT))

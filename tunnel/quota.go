@@ -24,9 +24,11 @@ func (e *QuotaError) Error() string {
 func clock(t time.Time) string { return t.UTC().Round(time.Minute).Format("15:04 UTC") }
 
 // spentFor is how long a tunnel lasts that only the websocket could carry, which does not:
-// another path may be found meanwhile. The server repeats itself within spentRepeated.
+// another path may be found meanwhile, soughtFor where that takes long. The
+// server repeats itself within spentRepeated.
 const (
 	spentFor      = 4 * time.Second
+	soughtFor     = 8 * time.Second
 	spentRepeated = 2 * time.Second
 )
 
@@ -58,7 +60,11 @@ func (r *ration) look(c *climber, now time.Time) {
 	if r.since.IsZero() {
 		r.since = now
 	}
-	if now.Sub(r.since) >= spentFor {
+	last := spentFor
+	if here, there := c.s.limits(c.s.whereNow()); c.trying != nil && (here|there)&HardNAT != 0 {
+		last = soughtFor // for a direct path, with many packets
+	}
+	if now.Sub(r.since) >= last {
 		c.s.cancel(&QuotaError{told.until})
 	}
 }

@@ -33,6 +33,7 @@ type survey struct {
 	websocket  path.Quality
 	preference path.Preference
 	aside      path.Aside
+	toldAt     time.Time // of aside
 	at         time.Time
 	in, out    uint64 // bytes until then
 	usedAt     time.Time
@@ -47,7 +48,11 @@ const (
 	// than it takes to keep it alive. What waits quietly must not cost a mobile line
 	// a packet each second.
 	usedFor = 10 * time.Second
-	use     = 1000
+
+	// The peer is told that often what is put aside: it may not have listened.
+	tellEvery = 10 * time.Second
+
+	use = 1000
 )
 
 // look measures the paths, chooses among them, and tells of all.
@@ -135,9 +140,10 @@ func (c *climber) prefer(now time.Time) {
 		relay.Addr = m.addr
 	}
 	aside := v.preference.Look(now, path.Offer{Addr: v.addr, Quality: v.direct}, relay, v.websocket)
-	if aside == v.aside {
+	if aside == v.aside && now.Sub(v.toldAt) < tellEvery {
 		return
 	}
+	v.toldAt = now
 	msg := message{Kind: putAside}
 	if aside.Direct {
 		msg.Aside |= asideDirect
@@ -152,14 +158,27 @@ func (c *climber) prefer(now time.Time) {
 // setAside puts paths aside, or takes them into use again.
 func (c *climber) setAside(now time.Time, aside path.Aside) {
 	v := &c.survey
-	switch {
-	case aside.Direct && !v.aside.Direct:
-		c.s.setReason(fmt.Sprintf("the direct path works, but is put aside: it takes %v and loses %.0f %% of its packets", v.direct.RTT.Round(time.Millisecond), 100*v.direct.Loss))
-	case !aside.Direct && v.aside.Direct:
-		c.s.setReason("")
+	if aside == v.aside {
+		return
 	}
+	changed := aside.Direct != v.aside.Direct
 	v.aside = aside
+	if changed {
+		c.s.setReason(v.reason())
+	}
 	c.apply(c.paths.SetAside(now, aside))
+}
+
+// reason says why there is a direct path and it is not used, if that is so.
+func (v *survey) reason() string {
+	switch {
+	case !v.aside.Direct || !v.addr.IsValid():
+		return ""
+	case !v.direct.Poor():
+		return "the direct path works, but the peer has put it aside"
+	}
+	return fmt.Sprintf("the direct path works, but is put aside: it takes %v and loses %.0f %% of its packets",
+		v.direct.RTT.Round(time.Millisecond), 100*v.direct.Loss)
 }
 
 // tellPaths publishes what is known of all paths.

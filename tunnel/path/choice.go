@@ -21,8 +21,7 @@ type Offer struct {
 // left a path: one that is bad under load looks good when it is left.
 type Choice struct {
 	addr        netip.AddrPort // invalid: none
-	better      netip.AddrPort // than addr
-	betterSince time.Time      // zero: nothing is
+	betterSince time.Time      // since when something was; zero: nothing is
 	left        []departure    // the latest last
 }
 
@@ -35,8 +34,8 @@ type departure struct {
 }
 
 const (
-	// Better is what costs less by 15 % and by 5 ms, and then goes on costing less for 3 s:
-	// what is measured of a lossy path wavers.
+	// Better is what costs less by 15 % and by 5 ms, and then something goes on costing
+	// less for 3 s: what is measured of a lossy path wavers.
 	betterShare = 0.15
 	betterBy    = 5 * time.Millisecond
 	betterFor   = 3 * time.Second
@@ -73,10 +72,9 @@ func (c *Choice) Choose(now time.Time, offers []Offer) netip.AddrPort {
 		c.take(best.Addr)
 	case best == chosen:
 		c.betterSince = time.Time{}
-	case c.betterSince.IsZero() || c.better != best.Addr:
-		c.betterSince = time.Time{}
+	case c.betterSince.IsZero():
 		if clearly(least, present) {
-			c.better, c.betterSince = best.Addr, now
+			c.betterSince = now
 		}
 	case now.Sub(c.betterSince) >= betterFor:
 		c.depart(now, c.addr, present)
@@ -137,7 +135,7 @@ func (c *Choice) Take(addr netip.AddrPort) { c.take(addr) }
 func (c *Choice) Forget() { c.left = nil }
 
 func (c *Choice) take(addr netip.AddrPort) {
-	c.addr, c.better, c.betterSince = addr, netip.AddrPort{}, time.Time{}
+	c.addr, c.betterSince = addr, time.Time{}
 }
 
 func clearly(better, than time.Duration) bool {

@@ -395,6 +395,9 @@ func (m *Machine) lookBack(now time.Time, seen Observation) {
 		m.addr, m.last = m.last, netip.AddrPort{}
 		m.route = Route{Addr: m.addr}
 		m.begin(now)
+		if m.aside {
+			m.rest()
+		}
 		m.plan(now) // who found it has given it up, and must prove it anew
 	default:
 		m.route.Addr = m.last

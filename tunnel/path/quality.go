@@ -64,7 +64,8 @@ func (q *Quality) Answered(at time.Time, rtt time.Duration, got, lost uint64) {
 	if q.closely {
 		weight = lossWeightClosely
 	}
-	if !q.askedAt.IsZero() { // else others have asked
+	known := !q.askedAt.IsZero() && got >= q.got && lost >= q.lost
+	if known { // else others have asked, or nobody has counted
 		q.count(0, got-q.got, weight)
 		q.count(1, lost-q.lost, weight)
 	}

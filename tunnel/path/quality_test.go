@@ -216,3 +216,34 @@ func TestPreference(t *testing.T) {
 		}
 	}
 }
+
+// Counters that begin anew say nothing.
+func TestQualityOfWhatWasForgotten(t *testing.T) {
+	now, q := time.Unix(1e9, 0), path.Quality{}
+	for i := range uint64(100) {
+		now = now.Add(time.Second)
+		q.Ask(now, false)
+		q.Answered(now, time.Millisecond, i, 0)
+	}
+	q.Answered(now.Add(time.Second), time.Millisecond, 1, 0)
+	if q.Loss > 0.01 {
+		t.Errorf("loss %.3f", q.Loss)
+	}
+}
+
+// Two that are equally good do not keep each other from being chosen.
+func TestChoiceAmongEquals(t *testing.T) {
+	addr := func(i byte) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, i}), 1) }
+	now, c := time.Unix(1e9, 0), path.Choice{}
+	offers := []path.Offer{{Addr: addr(1)}, {Addr: addr(2)}, {Addr: addr(3)}}
+	c.Take(addr(1))
+	offers[0].RTT = 300 * time.Millisecond
+	for i := range 32 {
+		now = now.Add(path.Interval)
+		offers[1+i%2].RTT, offers[2-i%2].RTT = 20*time.Millisecond, 25*time.Millisecond
+		c.Choose(now, offers)
+	}
+	if c.Chosen() == addr(1) {
+		t.Error("the bad one is still used")
+	}
+}

@@ -74,3 +74,25 @@ func TestAsideOutlivesThePath(t *testing.T) {
 		t.Errorf("taken back: %+v", v)
 	}
 }
+
+// A path that was put aside and lost is not used alone when it answers before the floor.
+func TestAsideIsLookedBackAt(t *testing.T) {
+	now, m := time.Unix(1e9, 0), path.New()
+	m.Tick(now, path.Observation{})
+	m.Up(now, peerAddr, time.Millisecond)
+	m.SetAside(now, true)
+	m.Down(now)
+	var seen path.Observation
+	for range 40 { // the floor is silent too
+		now = now.Add(path.Interval)
+		m.Tick(now, seen)
+	}
+	seen.Answered = now
+	for range 100 {
+		now = now.Add(path.Interval)
+		seen.HeardFloor, seen.Genuine = now, now
+		if v := m.Tick(now, seen); !v.Floor || v.InUse {
+			t.Fatalf("%+v", v)
+		}
+	}
+}
