@@ -68,8 +68,11 @@ func (g *gateway) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 		s, err = g.hub.watch(at)
 	}
 	if err != nil {
-		if errors.Is(err, errSlow) {
-			err = &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: at.target, Reason: errSlow.Error(), Fix: "try again"}
+		switch {
+		case errors.Is(err, errFar):
+			err = &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: at.target, Reason: err.Error(), Fix: "try again"}
+		case errors.Is(err, errSlow):
+			err = &proxy.Error{Code: proxy.CodeUpstream, Hop: proxy.HopServer, Target: at.target, Reason: err.Error(), Fix: "try again, or look after the camera"}
 		}
 		if s == nil { // else the source has said it
 			g.log.Warn("player gets nothing", "remote", ctx.Conn.NetConn().RemoteAddr(), "err", err)

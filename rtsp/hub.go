@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
@@ -33,6 +34,7 @@ type pull interface {
 // guarded by the hub's lock.
 type source struct {
 	place   place
+	reached atomic.Bool   // the peer is there, and asks the camera
 	ready   chan struct{} // closed when stream or err is set
 	changed chan struct{} // buffered: life has changed
 	life    life
@@ -43,7 +45,7 @@ type source struct {
 
 // A hub knows the sources that live. It is safe for concurrent use.
 type hub struct {
-	open   func(context.Context, place) (pull, error)
+	open   openFunc
 	log    *slog.Logger
 	starts chan *source
 	closed chan struct{} // when no source will start any more
@@ -52,7 +54,11 @@ type hub struct {
 	sources map[place]*source
 }
 
-func newHub(open func(context.Context, place) (pull, error), log *slog.Logger) *hub {
+// An openFunc opens a pull. It calls reached, which does not block, when there is a
+// connection to the peer.
+type openFunc func(ctx context.Context, at place, reached func()) (pull, error)
+
+func newHub(open openFunc, log *slog.Logger) *hub {
 	return &hub{
 		open: open, log: log,
 		starts:  make(chan *source),
@@ -78,10 +84,11 @@ func (h *hub) run(ctx context.Context) {
 }
 
 var (
-	errSlow    = errors.New("the camera did not answer in time; it is still being tried")
+	errSlow    = fmt.Errorf("the camera has not answered for %v; it is still being tried", describeWithin)
+	errFar     = fmt.Errorf("there has been no connection to the peer for %v; it is still being tried", describeWithin)
 	errClosing = errors.New("the gateway is shutting down")
 	errBusy    = fmt.Errorf("more than %d camera streams are open", maxSources)
-	errSilent  = fmt.Errorf("the camera sent nothing for %v", stallAfter)
+	errSilent  = fmt.Errorf("nothing came from the camera for %v", stallAfter)
 )
 
 // watch returns the source of a place when it is live. It starts one if there is
@@ -107,6 +114,9 @@ func (h *hub) watch(at place) (*source, error) {
 	case <-s.ready:
 		return s, s.err
 	case <-slow.C:
+		if !s.reached.Load() {
+			return nil, errFar
+		}
 		return nil, errSlow
 	case <-h.closed:
 		return nil, errClosing
@@ -162,7 +172,7 @@ func (s *source) touch() {
 func (h *hub) serve(ctx context.Context, s *source) {
 	log := h.log.With("peer", s.place.target.Peer, "service", s.place.target.Service)
 	started := time.Now()
-	p, err := h.open(ctx, s.place)
+	p, err := h.open(ctx, s.place, func() { s.reached.Store(true) })
 	if err != nil {
 		h.finish(s, err)
 		if ctx.Err() == nil {

@@ -17,6 +17,7 @@ import (
 
 // A fakeCamera opens fake pulls and counts them.
 type fakeCamera struct {
+	far   bool // the peer is not reached
 	delay time.Duration
 	err   error
 
@@ -46,10 +47,13 @@ func (p *fakePull) heard() time.Time {
 	return time.Now()
 }
 
-func (c *fakeCamera) open(ctx context.Context, _ place) (pull, error) {
+func (c *fakeCamera) open(ctx context.Context, _ place, reached func()) (pull, error) {
 	c.mu.Lock()
 	c.opened++
 	c.mu.Unlock()
+	if !c.far {
+		reached()
+	}
 	select {
 	case <-time.After(c.delay):
 	case <-ctx.Done():
@@ -162,11 +166,16 @@ func TestHubSecondPlayerJoinsInEveryPhase(t *testing.T) {
 }
 
 func TestHubWaitsFourSecondsAndTheRetryFindsTheStream(t *testing.T) {
-	c := &fakeCamera{delay: 10 * time.Second}
+	for want, far := range map[error]bool{errSlow: false, errFar: true} {
+		waitsFourSeconds(t, &fakeCamera{delay: 10 * time.Second, far: far}, want)
+	}
+}
+
+func waitsFourSeconds(t *testing.T, c *fakeCamera, want error) {
 	inHub(t, c, func(t *testing.T, h *hub) {
 		start := time.Now()
-		if _, err := h.watch(at("")); !errors.Is(err, errSlow) {
-			t.Errorf("got %v, want %v", err, errSlow)
+		if _, err := h.watch(at("")); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
 		}
 		if got := time.Since(start); got != describeWithin {
 			t.Errorf("waited %v, want %v", got, describeWithin)

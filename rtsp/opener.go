@@ -57,7 +57,7 @@ type sent struct {
 }
 
 // open dials a camera and starts its stream. Its errors are a [*proxy.Error].
-func (o *opener) open(ctx context.Context, at place) (pull, error) {
+func (o *opener) open(ctx context.Context, at place, reached func()) (pull, error) {
 	u := camera.URL(at.path, at.query)
 	f := &feed{
 		log:     o.log.With("peer", at.target.Peer, "service", at.target.Service),
@@ -65,7 +65,7 @@ func (o *opener) open(ctx context.Context, at place) (pull, error) {
 		tracks:  make(map[format.Format]*sent),
 		reports: make(map[format.Format]rtcp.SenderReport),
 	}
-	f.client = o.client(u, at, f)
+	f.client = o.client(u, at, f, reached)
 	if err := f.client.Start2(); err != nil {
 		return nil, failure(at, "", err)
 	}
@@ -88,7 +88,7 @@ func (o *opener) open(ctx context.Context, at place) (pull, error) {
 }
 
 // client returns the client of a feed.
-func (o *opener) client(u *base.URL, at place, f *feed) *gortsplib.Client {
+func (o *opener) client(u *base.URL, at place, f *feed, reached func()) *gortsplib.Client {
 	tcp := gortsplib.TransportTCP
 	return &gortsplib.Client{
 		Scheme: u.Scheme, Host: u.Host,
@@ -101,6 +101,7 @@ func (o *opener) client(u *base.URL, at place, f *feed) *gortsplib.Client {
 			if err != nil {
 				return nil, err
 			}
+			reached()
 			return newCameraConn(c), nil
 		},
 		OnResponse:        f.answer,

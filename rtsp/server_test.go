@@ -243,7 +243,7 @@ func TestFrozenCameraIsGivenUp(t *testing.T) {
 	case <-time.After(15 * time.Second):
 		t.Error("the player still waits")
 	}
-	if !strings.Contains(w.log.String(), "the camera sent nothing for") {
+	if !strings.Contains(w.log.String(), "nothing came from the camera for") {
 		t.Errorf("the log does not say why:\n%s", w.log.String())
 	}
 }
