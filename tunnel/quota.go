@@ -51,8 +51,12 @@ type ration struct {
 
 // look ends a tunnel that no path carries because of quotas, and records what they say.
 func (r *ration) look(c *climber, now time.Time) {
-	c.s.setSpent(c.spentRelays(now))
 	told := c.s.spent.Load()
+	if told != nil && c.s.route.Stats().Carrier.Heard.Sub(told.at) > spentRepeated {
+		c.s.spent.CompareAndSwap(told, nil) // it was restarted, and begins anew
+		told = nil
+	}
+	c.s.setSpent(c.spentRelays(now))
 	if told == nil || now.Sub(told.at) > spentRepeated || c.s.whereNow().Name != path.Websocket {
 		r.since = time.Time{}
 		return
