@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -271,7 +272,7 @@ func (c *climber) tried(event punch.Event, ok bool) {
 	default:
 		if f, isFailed := event.(punch.Failed); isFailed {
 			c.s.log.Debug("no direct path", "err", f.Reason)
-			c.s.setReason(f.Reason)
+			c.s.setReason(cmp.Or(c.survey.reason(), f.Reason))
 		} else if ok {
 			return
 		}
@@ -290,8 +291,12 @@ func (c *climber) kept(event punch.Event, _ bool) {
 	}
 	c.chosen.Close()
 	c.chosen = nil
-	c.s.setReason("")
-	c.apply(c.paths.DirectDown(time.Now()))
+	if now := time.Now(); c.heardDirectly(now) {
+		c.apply(c.paths.DirectUnattended(now))
+	} else {
+		c.s.setReason("")
+		c.apply(c.paths.DirectDown(now))
+	}
 }
 
 func (c *climber) up(e punch.Selected) {

@@ -57,7 +57,7 @@ func (r *ration) look(c *climber, now time.Time) {
 		told = nil
 	}
 	c.s.setSpent(c.spentRelays(now))
-	if told == nil || now.Sub(told.at) > spentRepeated || c.s.whereNow().Name != path.Websocket {
+	if told == nil || now.Sub(told.at) > spentRepeated || c.s.whereNow().Name != path.Websocket || c.heardDirectly(now) {
 		r.since = time.Time{}
 		return
 	}

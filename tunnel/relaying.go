@@ -200,7 +200,7 @@ func (c *climber) keep(m *mooring, now time.Time) {
 	switch {
 	case m.up:
 		if (c.busy(now) || c.s.watched(now)) && c.belowMatters() {
-			c.measure(now, &m.quality, m.addr, true, m == c.relay.inUse && c.survey.direct.Lossy())
+			c.measure(now, &m.quality, m.addr, true, m == c.relay.inUse && (c.lookClosely() || c.survey.aside.Relay))
 		}
 	case answers.Proven.After(m.boundAt):
 		m.up = true

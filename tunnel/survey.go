@@ -49,6 +49,9 @@ const (
 	// a packet each second.
 	usedFor = 10 * time.Second
 
+	// A path on which the peer was heard so lately is not dead.
+	heardFor = 3 * time.Second
+
 	// The peer is told that often what is put aside: it may not have listened.
 	tellEvery = 10 * time.Second
 
@@ -67,10 +70,10 @@ func (c *climber) look(now time.Time, seen pathsock.Stats) {
 		return
 	}
 	if v.addr.IsValid() {
-		c.measure(now, &v.direct, v.addr, false, false)
+		c.measure(now, &v.direct, v.addr, false, v.aside.Direct)
 	}
 	if c.belowMatters() {
-		c.measure(now, &v.websocket, netip.AddrPort{}, false, v.direct.Lossy() || c.relayQuality().Lossy())
+		c.measure(now, &v.websocket, netip.AddrPort{}, false, c.lookClosely() || c.relayQuality().Doubtful())
 	}
 	if busy && c.s.role == dialing {
 		c.prefer(now)
@@ -132,14 +135,31 @@ func (c *climber) belowMatters() bool {
 	return c.s.whereNow().Name != path.Direct || c.survey.direct.Poor()
 }
 
+// lookClosely reports whether the direct path is compared with what is below it.
+func (c *climber) lookClosely() bool { return c.survey.aside.Direct || c.survey.direct.Doubtful() }
+
+// heardDirectly reports whether the peer was heard on the direct path of late, though it may
+// be put aside.
+func (c *climber) heardDirectly(now time.Time) bool {
+	addr := c.directAddr()
+	heard := c.s.route.Answers(addr, false).At
+	if c.s.whereNow().Name == path.Direct && c.s.route.Stats().Direct.Heard.After(heard) {
+		heard = c.s.route.Stats().Direct.Heard
+	}
+	return addr.IsValid() && now.Sub(heard) < heardFor
+}
+
 // prefer decides which paths are put aside, and tells the peer.
 func (c *climber) prefer(now time.Time) {
 	v := &c.survey
-	relay := path.Offer{Quality: c.relayQuality()}
-	if m := c.relay.inUse; m != nil {
+	relay, websocket := path.Offer{Quality: c.relayQuality()}, v.websocket
+	if m := c.relay.inUse; m != nil && !m.binding.Spent().After(now) {
 		relay.Addr = m.addr
 	}
-	aside := v.preference.Look(now, path.Offer{Addr: v.addr, Quality: v.direct}, relay, v.websocket)
+	if c.s.spent.Load() != nil {
+		websocket = path.Quality{}
+	}
+	aside := v.preference.Look(now, path.Offer{Addr: v.addr, Quality: v.direct}, relay, websocket)
 	if aside == v.aside && now.Sub(v.toldAt) < tellEvery {
 		return
 	}

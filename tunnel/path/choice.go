@@ -10,10 +10,6 @@ import (
 type Offer struct {
 	Addr netip.AddrPort
 	Quality
-
-	// Handicap is by how much the path must be better than one without, because somebody
-	// else has to carry its packets.
-	Handicap time.Duration
 }
 
 // A Choice is that of one among paths. It changes only for what has been clearly better
@@ -44,14 +40,13 @@ const (
 	// left within settledAfter.
 	firstReturn  = 20 * time.Second
 	lastReturn   = 10 * time.Minute
-	settledAfter = time.Minute
+	settledAfter = 5 * time.Minute
 
 	maxDepartures = 8
 )
 
 // Choose returns the path to use from now on: what was chosen before, if it is still
-// there and nothing is better, else the best. The zero AddrPort means that there is none,
-// or that the one chosen has it: some paths have no address.
+// there and nothing is better, else the best. The zero AddrPort means that there is none.
 func (c *Choice) Choose(now time.Time, offers []Offer) netip.AddrPort {
 	var best, chosen *Offer
 	var least, present time.Duration
@@ -62,7 +57,7 @@ func (c *Choice) Choose(now time.Time, offers []Offer) netip.AddrPort {
 			best, least = o, cost
 		}
 		if o.Addr == c.addr {
-			chosen, present = o, o.cost()+o.Handicap
+			chosen, present = o, o.cost()
 		}
 	}
 	switch {
@@ -85,7 +80,7 @@ func (c *Choice) Choose(now time.Time, offers []Offer) netip.AddrPort {
 
 // cost is that of an offer as far as it may be tried.
 func (c *Choice) cost(now time.Time, o *Offer) time.Duration {
-	cost := o.cost() + o.Handicap
+	cost := o.cost()
 	if o.Addr != c.addr && c.remembers(now, o.Addr) {
 		cost = max(cost, c.left[c.departure(o.Addr)].cost)
 	}

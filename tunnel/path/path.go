@@ -209,6 +209,13 @@ func (m *Machine) Down(now time.Time) Verdict {
 	return m.decided(now, before)
 }
 
+// Unattended says that who found the path has given it up, though the peer answers on it:
+// it must be found anew.
+func (m *Machine) Unattended(now time.Time) Verdict {
+	m.plan(now)
+	return m.decided(now, m.route)
+}
+
 // AttemptBegun says that an attempt has begun, whether it was asked for or not.
 func (m *Machine) AttemptBegun(now time.Time) {
 	m.attempting, m.startedAt, m.nextAt = true, now, time.Time{}

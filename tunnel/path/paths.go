@@ -23,11 +23,13 @@ type Paths struct {
 	name          Name
 }
 
-// routes is where packets go.
+// routes is where packets go, and could go.
 type routes struct {
 	Direct    netip.AddrPort // the peer's own address; invalid: none
 	Relay     netip.AddrPort // the relay's; invalid: none
 	Websocket bool
+
+	SpareDirect, SpareRelay netip.AddrPort
 }
 
 // Seen tells when something last happened on all paths. See [Observation].
@@ -50,7 +52,7 @@ type Decision struct {
 	Direct    netip.AddrPort // where packets go, each of them everywhere
 	Relay     netip.AddrPort
 	Websocket bool
-	Changed   bool // whether that differs from the decision before
+	Changed   bool // whether that, or what is spare, differs from the decision before
 
 	// Name is that of the path that packets take; if there are several, of the one that
 	// was trusted last.
@@ -79,6 +81,12 @@ func (p *Paths) DirectUp(now time.Time, addr netip.AddrPort, rtt time.Duration) 
 // DirectDown says that ICE lost the direct path.
 func (p *Paths) DirectDown(now time.Time) Decision {
 	return p.decide(p.direct.Down(now), p.relay.decided(now, p.relay.route))
+}
+
+// DirectUnattended says that ICE has lost a direct path on which the peer answers: of few
+// checks all may be lost.
+func (p *Paths) DirectUnattended(now time.Time) Decision {
+	return p.decide(p.direct.Unattended(now), p.relay.decided(now, p.relay.route))
 }
 
 // AttemptEnded says that the attempt that was asked for last is over. If it found a
@@ -135,7 +143,7 @@ func (s PathSeen) over(floor PathSeen, genuine time.Time) Observation {
 // decide joins what the machines say.
 func (p *Paths) decide(direct, relay Verdict) Decision {
 	before := p.routes
-	p.routes = routes{Direct: direct.Addr}
+	p.routes = routes{Direct: direct.Addr, SpareDirect: p.direct.spareAddr(), SpareRelay: p.relay.spareAddr()}
 	if direct.Floor {
 		p.routes.Relay, p.routes.Websocket = relay.Addr, relay.Floor
 	}
@@ -153,6 +161,6 @@ func (p *Paths) decide(direct, relay Verdict) Decision {
 		AskDirect: direct.Ask, AskRelay: relay.Ask && (direct.Floor || p.relay.state != floored), // else nobody needs to know
 		DoubtDirect: direct.Doubt, DoubtRelay: relay.Doubt,
 		StartAttempt: direct.StartAttempt, StartBinding: relay.StartAttempt,
-		SpareDirect: p.direct.spareAddr(), SpareRelay: p.relay.spareAddr(),
+		SpareDirect: p.routes.SpareDirect, SpareRelay: p.routes.SpareRelay,
 	}
 }

@@ -120,3 +120,22 @@ func TestAttemptOfThePeer(t *testing.T) {
 	}
 	t.Error("no further attempt")
 }
+
+// What is spare is told when it changes, though nothing is sent there.
+func TestSpareIsTold(t *testing.T) {
+	p, now := path.NewPaths(), time.Unix(1e9, 0)
+	p.Tick(now, path.Seen{})
+	p.DirectUp(now, peerAddr, time.Millisecond)
+	if d := p.SetAside(now, path.Aside{Direct: true}); !d.Changed || d.SpareDirect != peerAddr {
+		t.Errorf("put aside: %+v", d)
+	}
+	if d := p.DirectDown(now); !d.Changed || d.SpareDirect.IsValid() {
+		t.Errorf("lost: %+v", d)
+	}
+	if d := p.DirectUp(now, relayAddr, time.Millisecond); !d.Changed || d.SpareDirect != relayAddr {
+		t.Errorf("found again: %+v", d)
+	}
+	if d := p.DirectUnattended(now); d.SpareDirect != relayAddr || !d.StartAttempt {
+		t.Errorf("lost by ICE only: %+v", d)
+	}
+}

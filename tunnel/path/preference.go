@@ -10,10 +10,27 @@ import (
 type Aside struct{ Direct, Relay bool }
 
 const (
-	// A relay must be better than a direct path by this, and the websocket than a relay:
-	// somebody else has to carry the packets, and TCP delays them when one is lost.
-	relayHandicap     = 200 * time.Millisecond
-	websocketHandicap = 2 * relayHandicap
+	// A relay must be better than a direct path by this, and the websocket by that: somebody
+	// else has to carry the packets; and TCP hides what it loses until it is used.
+	relayHandicap     = 300 * time.Millisecond
+	websocketHandicap = 800 * time.Millisecond
+
+	// Where loss is the reason, what is below must lose no more than this part of it: most
+	// often packets are lost on the one line that all paths share.
+	lossShare = 0.5
+
+	// What is found of few questions may be chance: a loss counts that is so many standard
+	// deviations less than what was found, or more below.
+	deviations = 1.5
+
+	// A path is taken back when it is at most so much worse than what is below it, a part of
+	// the handicap: what is measured wavers.
+	returnShare = 0.3
+
+	// A path that was put aside is tried again after asideAtLeast, which doubles each time
+	// that it is put aside within settledAfter.
+	asideAtLeast = firstReturn
+	asideAtMost  = 5 * time.Minute
 )
 
 // A Preference decides which paths are put aside. It compares each path with what is below
@@ -24,16 +41,15 @@ type Preference struct{ direct, relay overFloor }
 // path that is not there has no address, and of one that was not measured nothing is
 // expected.
 func (p *Preference) Look(now time.Time, direct, relay Offer, websocket Quality) (aside Aside) {
-	below := Offer{Quality: websocket, Handicap: websocketHandicap}
+	below, handicap := websocket, websocketHandicap
 	if relay.Addr.IsValid() {
-		relay.Handicap = relayHandicap
-		aside.Relay = p.relay.worse(now, relay, below)
+		aside.Relay = p.relay.look(now, relay, below, handicap-relayHandicap)
 		if !aside.Relay {
-			below = relay
+			below, handicap = relay.Quality, relayHandicap
 		}
 	}
 	if direct.Addr.IsValid() {
-		aside.Direct = p.direct.worse(now, direct, below)
+		aside.Direct = p.direct.look(now, direct, below, handicap)
 	}
 	return aside
 }
@@ -41,27 +57,59 @@ func (p *Preference) Look(now time.Time, direct, relay Offer, websocket Quality)
 // Forget forgets why paths were put aside: the network is another one.
 func (p *Preference) Forget() { *p = Preference{} }
 
-// Poor reports whether something below the path may be better.
-func (q Quality) Poor() bool { return q.cost() > relayHandicap/2 }
-
-// overFloor is the choice between a path and what is below it, which has no address there.
+// overFloor compares a path with what is below it.
 type overFloor struct {
-	choice Choice
-	addr   netip.AddrPort // that it was about last
+	addr     netip.AddrPort // of the path
+	aside    bool
+	betterAt time.Time // since when the other one is better; zero: it is not
+	until    time.Time // when the path may be tried again
+	times    int       // that it was put aside, soon after it was taken back
 }
 
-func (o *overFloor) worse(now time.Time, path, floor Offer) bool {
+// look reports whether the path is put aside.
+func (o *overFloor) look(now time.Time, path Offer, floor Quality, handicap time.Duration) bool {
 	if o.addr != path.Addr {
-		o.addr = path.Addr
-		if !o.choice.remembers(now, path.Addr) {
-			o.choice.Take(path.Addr)
-		}
+		*o = overFloor{addr: path.Addr}
 	}
-	offers := [2]Offer{path, floor}
-	offers[1].Addr = netip.AddrPort{}
-	n := 2
-	if floor.RTT == 0 {
-		n = 1
+	switch {
+	case o.aside && floor.RTT == 0:
+		o.aside, o.betterAt = false, time.Time{}
+	case o.aside && !o.returns(now, path.Quality, floor, handicap), !o.aside && !leaves(path.Quality, floor, handicap):
+		o.betterAt = time.Time{}
+	case o.betterAt.IsZero():
+		o.betterAt = now
+	case now.Sub(o.betterAt) >= betterFor:
+		o.turn(now)
 	}
-	return o.choice.Choose(now, offers[:n]) != path.Addr
+	return o.aside
+}
+
+func (o *overFloor) turn(now time.Time) {
+	o.aside, o.betterAt = !o.aside, time.Time{}
+	if !o.aside {
+		return
+	}
+	if o.until.IsZero() || now.Sub(o.until) > settledAfter {
+		o.times = 0
+	} else {
+		o.times++
+	}
+	o.until = now.Add(min(asideAtLeast<<min(o.times, 8), asideAtMost))
+}
+
+// leaves reports whether a path is clearly worse than what is below it.
+func leaves(path, floor Quality, handicap time.Duration) bool {
+	if !path.isSure() || !floor.isSure() {
+		return false
+	}
+	lost, below := path.lossWithin(-deviations), floor.lossWithin(deviations)
+	shared := lost >= lossy && below > lossShare*lost
+	return !shared && clearly(cost(floor.base(), below)+handicap, cost(path.base(), lost))
+}
+
+// returns reports whether a path that was put aside may be used again.
+func (o *overFloor) returns(now time.Time, path, floor Quality, handicap time.Duration) bool {
+	handicap = time.Duration(returnShare * float64(handicap))
+	return !now.Before(o.until) && path.isSure() &&
+		cost(path.base(), path.lossClosely()) <= cost(floor.base(), floor.lossClosely())+handicap
 }

@@ -1,6 +1,10 @@
 package path
 
-import "time"
+import (
+	"math"
+	"math/bits"
+	"time"
+)
 
 // A Quality is how good a path has been lately, as far as questions on it tell.
 type Quality struct {
@@ -12,6 +16,13 @@ type Quality struct {
 	answeredAt time.Time // the last answer
 	got, lost  uint64    // until now
 	closely    bool
+
+	// What was found since the path is asked closely: one bit for each of the last questions
+	// that was lost, and how many there are. Then the shortest round trip times of two spans.
+	outcomes uint64
+	asked    int
+	least    [2]time.Duration // the older one first; 0: none
+	leastAt  time.Time        // since when the newer one is
 }
 
 const (
@@ -26,8 +37,12 @@ const (
 	lossWeight        = 8
 	lossWeightClosely = 32
 
-	// lossy is a loss that is looked at closely.
+	// lossy is a loss that is looked at closely. One is sure of what so many questions say.
 	lossy = 0.05
+	sure  = 24
+
+	// leastFor is a span in which a round trip happens not to wait for other packets.
+	leastFor = 5 * time.Second
 
 	// A loss counts like this much more round trip time: a hundredth of it for one
 	// packet in a hundred, which costs a stream more than 10 ms; and more where
@@ -41,8 +56,10 @@ const (
 // case.
 func (q *Quality) Ask(now time.Time, closely bool) (ask, long bool) {
 	every := qualityEvery
-	if q.closely = closely || q.Lossy(); q.closely {
+	if q.closely = closely || q.Doubtful(); q.closely {
 		every = closelyEvery
+	} else {
+		q.outcomes, q.asked = 0, 0
 	}
 	if now.Sub(q.askedAt) < every {
 		return false, false
@@ -54,8 +71,11 @@ func (q *Quality) Ask(now time.Time, closely bool) (ask, long bool) {
 	return true, long
 }
 
-// Lossy reports whether many questions were lost.
-func (q Quality) Lossy() bool { return q.Loss >= lossy }
+// Poor reports whether something below the path may be better.
+func (q Quality) Poor() bool { return q.Doubtful() || q.base() > relayHandicap/2 }
+
+// Doubtful reports whether that is to be looked at closely.
+func (q Quality) Doubtful() bool { return q.Loss >= lossy || q.base() > relayHandicap }
 
 // Answered says when a question was answered last, and how fast, and how many were ever
 // answered and lost.
@@ -78,17 +98,49 @@ func (q *Quality) Answered(at time.Time, rtt time.Duration, got, lost uint64) {
 		q.RTT = rtt
 	}
 	q.RTT += (rtt - q.RTT) / rttWeight
+	if at.Sub(q.leastAt) > leastFor {
+		q.least, q.leastAt = [2]time.Duration{q.least[1], rtt}, at
+	}
+	q.least[1] = min(q.least[1], rtt)
 }
 
 // count takes so many questions into account that were all lost, or not.
 func (q *Quality) count(lost float64, questions uint64, weight int) {
 	for range min(questions, 64) { // after which it makes no difference
 		q.Loss += (lost - q.Loss) / float64(weight)
+		if q.closely {
+			q.outcomes = q.outcomes<<1 | uint64(lost)
+			q.asked = min(q.asked+1, 64)
+		}
 	}
 }
 
-// cost is what paths are compared by: the less the better.
-func (q Quality) cost() time.Duration {
-	loss := min(q.Loss, maxLoss)
-	return q.RTT + time.Duration(loss/(1-loss)*float64(lossCost))
+// cost is what paths of one kind are compared by: the less the better.
+func (q Quality) cost() time.Duration { return cost(q.RTT, q.Loss) }
+
+func cost(rtt time.Duration, loss float64) time.Duration {
+	loss = min(loss, maxLoss)
+	return rtt + time.Duration(loss/(1-loss)*float64(lossCost))
+}
+
+// isSure reports whether enough is known to compare the path with one of another kind.
+func (q Quality) isSure() bool { return q.asked >= sure && q.RTT > 0 }
+
+// lossClosely is the loss of the last questions, if there are any.
+func (q Quality) lossClosely() float64 {
+	return float64(bits.OnesCount64(q.outcomes<<(64-q.asked))) / float64(max(q.asked, 1))
+}
+
+// lossWithin is that, and so many standard deviations more.
+func (q Quality) lossWithin(deviations float64) float64 {
+	loss := q.lossClosely()
+	return max(0, loss+deviations*math.Sqrt(loss*(1-loss)/float64(max(q.asked, 1))))
+}
+
+// base is the round trip time without what waits on the way, which may be our own packets.
+func (q Quality) base() time.Duration {
+	if q.least[0] > 0 {
+		return min(q.least[0], q.least[1])
+	}
+	return q.least[1]
 }

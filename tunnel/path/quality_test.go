@@ -172,51 +172,6 @@ func TestChoiceDeparts(t *testing.T) {
 	}
 }
 
-// A direct path is put aside for what is clearly better although it costs others
-// something, and for nothing less.
-func TestPreference(t *testing.T) {
-	ms := func(ms int, loss float64) path.Quality {
-		return path.Quality{RTT: time.Duration(ms) * time.Millisecond, Loss: loss}
-	}
-	for _, test := range []struct {
-		name                     string
-		direct, relay, websocket path.Quality
-		noDirect, noRelay        bool
-		want                     path.Aside
-	}{
-		{name: "all well", direct: ms(20, 0), relay: ms(40, 0), websocket: ms(40, 0)},
-		{name: "relay a little faster", direct: ms(150, 0), relay: ms(40, 0), websocket: ms(40, 0)},
-		{name: "wireless", direct: ms(20, 0.1), relay: ms(40, 0), websocket: ms(40, 0)},
-		{name: "direct loses a third", direct: ms(20, 0.33), relay: ms(40, 0), websocket: ms(40, 0), want: path.Aside{Direct: true}},
-		{name: "all lose a third", direct: ms(20, 0.33), relay: ms(40, 0.33), websocket: ms(500, 0)},
-		{name: "websocket only", direct: ms(20, 0.4), noRelay: true, websocket: ms(40, 0), want: path.Aside{Direct: true}},
-		{name: "nothing known below", direct: ms(20, 0.4), noRelay: true},
-		{name: "UDP is throttled", direct: ms(20, 0.5), relay: ms(20, 0.5), websocket: ms(60, 0), want: path.Aside{Direct: true, Relay: true}},
-		{name: "relay is throttled", noDirect: true, relay: ms(20, 0.3), websocket: ms(60, 0), want: path.Aside{Relay: true}},
-		{name: "round the world", direct: ms(600, 0), relay: ms(40, 0), websocket: ms(40, 0), want: path.Aside{Direct: true}},
-	} {
-		now, p := time.Unix(1e9, 0), path.Preference{}
-		direct, relay := path.Offer{Quality: test.direct}, path.Offer{Quality: test.relay}
-		if !test.noDirect {
-			direct.Addr = peerAddr
-		}
-		if !test.noRelay {
-			relay.Addr = relayAddr
-		}
-		if got := p.Look(now, direct, relay, test.websocket); got != (path.Aside{}) {
-			t.Errorf("%s: %+v at once", test.name, got)
-		}
-		var got path.Aside
-		for range 100 {
-			now = now.Add(path.Interval)
-			got = p.Look(now, direct, relay, test.websocket)
-		}
-		if got != test.want {
-			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
-		}
-	}
-}
-
 // Counters that begin anew say nothing.
 func TestQualityOfWhatWasForgotten(t *testing.T) {
 	now, q := time.Unix(1e9, 0), path.Quality{}
