@@ -105,6 +105,10 @@ func TestPathsOfTheIdle(t *testing.T) {
 	if s.watched(time.Now().Add(watchFor)) {
 		t.Error("it is measured for ever")
 	}
+	s.lookedAt.Store(0)
+	if !a.Up(b.id) || a.Up(signal.PeerID{}) || s.watched(time.Now()) {
+		t.Error("who asks whether it is up is told wrongly, or counts as who looks")
+	}
 	if _, rtt := s.pathsAt(time.Now().Add(freshFor)); rtt != 0 {
 		t.Errorf("what was measured long ago is %v now", rtt)
 	}

@@ -443,6 +443,14 @@ func (m *Manager) retire(s *session) {
 	}
 }
 
+// Up reports whether a tunnel with peer is up. Unlike [Manager.Tunnels] it costs no packet.
+func (m *Manager) Up(peer signal.PeerID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sl := m.peers[peer]
+	return sl != nil && sl.up != nil
+}
+
 // Tunnels describes the tunnels that are up, ordered by peer. Their paths are measured for
 // some seconds, so that who looks again knows them as they are.
 func (m *Manager) Tunnels() []Info {

@@ -30,7 +30,7 @@ const maxTold = 10000
 type gateway struct {
 	book   *book // borrowed
 	told   func(service, peer, url string)
-	tunnel func() []string // names of the peers that a tunnel is up with
+	tunnel func(peer string) bool // reports whether one is up
 	log    *slog.Logger
 
 	routes   proxy.Routes
@@ -45,9 +45,9 @@ type gateway struct {
 }
 
 // newGateway returns a gateway that listens at addresses. It acquires nothing.
-func newGateway(at listen, names *book, reach proxy.Dialer, tunnels func() []string, told func(service, peer, url string), log *slog.Logger) *gateway {
+func newGateway(at listen, names *book, reach proxy.Dialer, tunnel func(peer string) bool, told func(service, peer, url string), log *slog.Logger) *gateway {
 	g := &gateway{
-		book: names, told: told, tunnel: tunnels, log: log,
+		book: names, told: told, tunnel: tunnel, log: log,
 		known: make(map[string]bool), fading: make(map[string]bool), wake: make(chan struct{}, 1),
 		instead: at.instead(),
 	}
@@ -101,7 +101,7 @@ func (g *gateway) presence(name string, p signal.Presence) {
 	online := p.Online
 	g.mu.Lock()
 	delete(g.fading, name)
-	if !online && g.hasTunnel(name) {
+	if !online && g.tunnel(name) {
 		// It is only the server that it has left: what the tunnel carries goes
 		// on, and so may what is still to come.
 		online, g.fading[name] = true, true
@@ -190,15 +190,6 @@ func localURL(addrs []netip.AddrPort, peer string, s signal.Service) string {
 	return ""
 }
 
-func (g *gateway) hasTunnel(name string) bool {
-	for _, peer := range g.tunnel() {
-		if peer == name {
-			return true
-		}
-	}
-	return false
-}
-
 // settle marks the peers of fading as offline once their tunnel has ended.
 func (g *gateway) settle(ctx context.Context) {
 	tick := time.NewTicker(settleEvery)
@@ -223,7 +214,7 @@ func (g *gateway) stillFading() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for name := range g.fading {
-		if !g.hasTunnel(name) {
+		if !g.tunnel(name) {
 			delete(g.fading, name)
 			g.routes.SetPeer(name, false, nil)
 		}

@@ -25,9 +25,9 @@ func TestPeerFades(t *testing.T) {
 	id, name := add(t, b, "home")
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		up := []string{name}
-		tunnels := func() []string { mu.Lock(); defer mu.Unlock(); return up }
-		g := newGateway(defaultListen(), b, nil, tunnels, nil, slog.New(slog.DiscardHandler))
+		up := true
+		tunnel := func(peer string) bool { mu.Lock(); defer mu.Unlock(); return up && peer == name }
+		g := newGateway(defaultListen(), b, nil, tunnel, nil, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		var settling sync.WaitGroup
 		settling.Go(func() { g.settle(ctx) })
@@ -50,7 +50,7 @@ func TestPeerFades(t *testing.T) {
 			t.Error("the peer is offline while its tunnel is up")
 		}
 		mu.Lock()
-		up = nil
+		up = false
 		mu.Unlock()
 		time.Sleep(settleEvery + time.Millisecond)
 		if online() {
@@ -63,13 +63,13 @@ func TestPeerFades(t *testing.T) {
 			t.Error("the peer left without a tunnel and is online")
 		}
 		mu.Lock()
-		up = []string{name}
+		up = true
 		mu.Unlock()
 		g.presence(name, here)
 		g.presence(name, gone)
 		g.presence(name, here) // back before the tunnel ended
 		mu.Lock()
-		up = nil
+		up = false
 		mu.Unlock()
 		time.Sleep(time.Minute)
 		if !online() {
@@ -127,7 +127,7 @@ func TestMadeUpServicesAreBounded(t *testing.T) {
 	b := newTestBook(t)
 	_, name := add(t, b, "home")
 	lines := 0
-	none := func() []string { return nil }
+	none := func(string) bool { return false }
 	g := newGateway(listen{http: "127.0.0.1:0", rtsp: "127.0.0.1:0"}, b, nil, none, func(_, _, _ string) { lines++ }, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

@@ -88,7 +88,7 @@ func newNode(cfg nodeConfig) (*node, error) {
 		Handle: func(ctx context.Context, in *tunnel.Incoming) { n.exporter.Serve(ctx, newIncoming(in, names)) },
 	})
 	if cfg.gateway != nil {
-		n.gateway = newGateway(*cfg.gateway, names, dialer{names, n.tunnels}, n.tunnelPeers, cfg.told.service, cfg.log)
+		n.gateway = newGateway(*cfg.gateway, names, dialer{names, n.tunnels}, n.hasTunnel, cfg.told.service, cfg.log)
 		n.gateway.routes.SetNear(cfg.lan)
 	}
 	return n, nil
@@ -241,15 +241,10 @@ func (n *node) admit(p client.Paired) error {
 	return nil
 }
 
-// tunnelPeers returns the names of the peers that a tunnel is up with.
-func (n *node) tunnelPeers() []string {
-	var names []string
-	for _, t := range n.tunnels.Tunnels() {
-		if name, ok := n.book.name(t.Peer); ok {
-			names = append(names, name)
-		}
-	}
-	return names
+// hasTunnel reports whether a tunnel is up with the peer of that name.
+func (n *node) hasTunnel(name string) bool {
+	id, ok := n.book.id(name)
+	return ok && n.tunnels.Up(id)
 }
 
 // report describes the node.
