@@ -39,7 +39,8 @@ in within ten minutes. When it is used or too old, the next one follows.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			urls := reading{stdin: cmd.InOrStdin(), tell: p.tell, ask: p.hint}
-			args, err := urls.arguments(args)
+			given := args
+			args, err := interruptible(cmd.Context(), func() ([]string, error) { return urls.arguments(given) })
 			if err != nil {
 				return fail(exitConfig, "%w", err)
 			}

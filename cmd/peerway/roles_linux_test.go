@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"syscall"
 	"testing"
 )
@@ -19,4 +20,18 @@ func TestCodeOfTheSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	late.says("ready")
+}
+
+// Who is asked for a URL may think better of it.
+func TestInterruptedWhileItAsks(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "url")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for signal, want := range map[syscall.Signal]int{syscall.SIGINT: exitInterrupted, syscall.SIGTERM: exitOK} {
+		asks := start(t, "expose", "tv=rtsp://joe:secret@host/x", "cam=@"+fifo)
+		asks.complains("the password of tv") // so it listens to signals, and asks next
+		asks.stop(signal, want)
+	}
 }

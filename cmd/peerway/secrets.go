@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -48,6 +49,25 @@ func (r *reading) arguments(args []string) ([]string, error) {
 		}
 	}
 	return all, nil
+}
+
+// interruptible returns what f returns, or the cause of ctx when that is done. Then f goes on:
+// nothing can end a read of a terminal, or the wait for who writes to a named pipe, but the
+// end of the process.
+func interruptible(ctx context.Context, f func() ([]string, error)) ([]string, error) {
+	done := make(chan struct{})
+	var got []string
+	var failed error
+	go func() {
+		defer close(done)
+		got, failed = f()
+	}()
+	select {
+	case <-done:
+		return got, failed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // line returns the next line of standard input.
