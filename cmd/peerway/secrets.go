@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -114,10 +116,18 @@ func firstLine(in *bufio.Reader) (string, error) {
 	return "", fmt.Errorf("the line is longer than %d bytes", maxURL)
 }
 
-// hasPassword reports whether there is a password in url.
-func hasPassword(url string) bool {
-	_, rest, _ := strings.Cut(url, "://")
-	authority, _, _ := strings.Cut(rest, "/")
-	at := strings.LastIndexByte(authority, '@')
-	return at >= 0 && strings.Contains(authority[:at], ":")
+// hasPassword reports whether there is a password in what may be a URL: before the host, or, as
+// many cameras want it, as a parameter of the path or query. When in doubt there is: people
+// paste passwords as they are, and a slash in one makes it end the host.
+func hasPassword(raw string) bool {
+	_, rest, _ := strings.Cut(raw, "://")
+	if u, err := url.Parse(raw); err != nil {
+		user, _, found := strings.Cut(rest, "@")
+		if found && strings.Contains(user, ":") {
+			return true
+		}
+	} else if _, ok := u.User.Password(); ok {
+		return true
+	}
+	return regexp.MustCompile(`(?i)[^a-z](pass|passwd|password|psw|pwd)=[^&]`).MatchString(rest)
 }

@@ -49,3 +49,31 @@ func TestArguments(t *testing.T) {
 		t.Errorf("a password is in %q", told)
 	}
 }
+
+func TestHasPassword(t *testing.T) {
+	for url, want := range map[string]bool{
+		"rtsp://joe:secret@10.0.0.1/x":                             true,
+		"rtsp://joe:sec/ret@10.0.0.1/x":                            true,
+		"rtsp://joe:sec?ret@10.0.0.1/x":                            true,
+		"rtsp://joe:sec#ret@10.0.0.1:554/x":                        true,
+		"rtsp://joe:sec%ret@10.0.0.1/x":                            true,
+		"rtsp://10.0.0.1/user=admin_password=secret_channel=1.sdp": true,
+		"rtsp://10.0.0.1:554/user=admin&password=secret&channel=1": true,
+		"rtsp://10.0.0.1/x?user=admin&pwd=secret":                  true,
+		"http://10.0.0.1/x?usr=admin&Passwd=secret":                true,
+		"http://10.0.0.1/x?pass=secret":                            true,
+
+		"rtsp://10.0.0.1/user=admin&password=&channel=1": false,
+		"rtsp://joe@10.0.0.1/x":                          false,
+		"http://10.0.0.1:80/@x:y":                        false,
+		"http://[fe80::1]/@x":                            false,
+		"http://[fe80::1]:80/@x:y":                       false,
+		"http://10.0.0.1/?compass=north&bypass=1":        false,
+		"http://10.0.0.1/":                               false,
+		"@-":                                             false,
+	} {
+		if got := hasPassword(url); got != want {
+			t.Errorf("hasPassword(%s) = %v, want %v", url, got, want)
+		}
+	}
+}
