@@ -20,13 +20,14 @@ type uplink struct {
 	insist bool          // on the name
 	stay   bool          // with a server whose key is another one: there are peers to be found without it
 	now    atomic.Pointer[client.Client]
-	up     atomic.Bool // logged in
+	up     atomic.Bool   // logged in
+	moved  chan struct{} // holds a token when the network has changed
 }
 
 // newUplink returns an uplink that is not connected. It acquires nothing.
 func newUplink(cfg client.Config, insist, stay bool) *uplink {
 	cfg.Proxy = http.ProxyFromEnvironment
-	u := &uplink{cfg: cfg, insist: insist, stay: stay}
+	u := &uplink{cfg: cfg, insist: insist, stay: stay, moved: make(chan struct{}, 1)}
 	u.now.Store(client.New(cfg))
 	return u
 }
@@ -48,7 +49,7 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 		case ok && refused.Code == client.WrongPin && u.stay && ctx.Err() == nil:
 			cfg.Log.Log(ctx, level, "the signal server is another one", "remote", cfg.URL.Addr, "err", err)
 			level = slog.LevelDebug // once is enough
-			pause(ctx, wrongPinPause)
+			u.rest(ctx)
 			continue
 		case !ok || refused.Code != client.NameTaken || refused.Suggestion == "":
 			return err
@@ -67,6 +68,18 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 
 // wrongPinPause is how long a server with another key is left alone.
 const wrongPinPause = 30 * time.Second
+
+// rest leaves a server with another key alone: for a while, or until the network changes, for
+// it may be that of a hotel that answers for all servers.
+func (u *uplink) rest(ctx context.Context) {
+	timer := time.NewTimer(wrongPinPause)
+	defer timer.Stop()
+	select {
+	case <-u.moved:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
 
 // report describes the connection.
 func (u *uplink) report() signalReport {
@@ -90,7 +103,13 @@ func (u *uplink) Send(ctx context.Context, to signal.PeerID, sealed []byte) erro
 func (u *uplink) Bind(session uint64, to signal.PeerID) error { return u.client().Bind(session, to) }
 
 // NetworkChanged says that addresses or routes of this host have changed.
-func (u *uplink) NetworkChanged() { u.client().NetworkChanged() }
+func (u *uplink) NetworkChanged() {
+	select {
+	case u.moved <- struct{}{}:
+	default:
+	}
+	u.client().NetworkChanged()
+}
 
 // Unbind ends what Bind began.
 func (u *uplink) Unbind(session uint64) { u.client().Unbind(session) }
