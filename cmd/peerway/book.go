@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -27,21 +28,32 @@ type book struct {
 	news  chan struct{}                     // holds a token when services have changed
 }
 
-// openBook returns the book of the peers that dir remembers.
+// openBook returns the book of the peers that dir remembers, without their services.
 func openBook(dir *state.Dir) (*book, error) {
 	peers, err := dir.Peers()
 	if err != nil {
 		return nil, err
 	}
-	services, err := dir.Services()
-	if err != nil {
-		return nil, err
+	return &book{dir: dir, peers: peers, seen: make(map[signal.PeerID]signal.Presence), news: make(chan struct{}, 1)}, nil
+}
+
+// recall makes the services known that the peers exposed in an earlier life. Those of a damaged
+// file are lost: the peers tell theirs again, and then the file is written anew.
+func (b *book) recall(log *slog.Logger) error {
+	services, err := b.dir.Services()
+	if corrupt, ok := errors.AsType[*state.CorruptError](err); ok {
+		log.Warn("what the peers exposed last time is forgotten", "err", fmt.Sprintf("%s:%d: %s", corrupt.File, corrupt.Line, corrupt.Reason))
+		return nil
 	}
-	b := &book{dir: dir, peers: peers, seen: make(map[signal.PeerID]signal.Presence), news: make(chan struct{}, 1)}
-	for _, p := range peers {
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.peers {
 		b.seen[p.ID] = signal.Presence{Services: services[p.ID]}
 	}
-	return b, nil
+	return nil
 }
 
 // saveEvery is how often services are saved that change all the time.

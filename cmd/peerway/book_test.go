@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
@@ -112,7 +115,7 @@ func TestServicesAreRemembered(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			again, err := openBook(b.dir)
-			if err != nil {
+			if err := errors.Join(err, again.recall(log)); err != nil {
 				t.Fatal(err)
 			}
 			return again.report(func(string, signal.Service) string { return "" })
@@ -147,6 +150,26 @@ func TestServicesAreRemembered(t *testing.T) {
 			t.Errorf("remembered: %+v, want %+v", got, want)
 		}
 	})
+}
+
+// A damaged file of what can be asked for again is no reason to end.
+func TestDamagedServicesAreForgotten(t *testing.T) {
+	b := newTestBook(t)
+	id, _ := add(t, b, "home")
+	file := filepath.Join(b.dir.Path(), "services")
+	if err := os.WriteFile(file, []byte(id.String()+" cam rtsp\ngarbage\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	err := b.recall(slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil || len(b.services("home")) != 0 || strings.Count(said.String(), "level=WARN") != 1 || !strings.Contains(said.String(), file+":2: ") {
+		t.Errorf("recall() = %v; home has %v; said %q", err, b.services("home"), said.String())
+	}
+	b.note(&signal.Presence{Peer: id, Online: true, Services: []signal.Service{{Name: "web", Scheme: "http"}}})
+	b.save(slog.New(slog.DiscardHandler))
+	if again, err := b.dir.Services(); err != nil || len(again[id]) != 1 {
+		t.Errorf("written anew: %v, %v", again, err)
+	}
 }
 
 func TestBookIsBounded(t *testing.T) {

@@ -34,7 +34,7 @@ On standard output: "ready NAME" when it is logged in, then a line "service SERV
 service that can be reached, also for those that come later. Each address takes HTTP and RTSP.
 
 Without a signal server for two seconds it is ready too, with the services of last time: the peers are
-looked for in the local network.`,
+looked for in the local network. If the server then gives it another name, "ready" is printed again.`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := at.check(); err != nil {

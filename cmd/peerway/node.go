@@ -41,7 +41,7 @@ type nodeConfig struct {
 // told are the moments that others are told of. Nil functions are left out; the
 // others are called from different goroutines and do not block.
 type told struct {
-	ready   func(name string)               // logged in for the first time, or doing without
+	ready   func(name string)               // logged in, or doing without; again when the name is another one
 	code    func(code signal.Code)          // a pairing code is good from now on
 	service func(service, peer, url string) // a service can be reached
 }
@@ -59,10 +59,10 @@ type node struct {
 
 	loggedIn chan struct{} // closed at the first login
 	once     sync.Once     // for that
-	ready    sync.Once     // for told.ready
 
 	mu   sync.Mutex
 	name string // as the server told it
+	said string // to told.ready
 }
 
 // newNode returns a node for cfg. It reads the state folder and acquires
@@ -77,6 +77,11 @@ func newNode(cfg nodeConfig) (*node, error) {
 		return nil, err
 	}
 	cfg.log = slog.New(nameHandler{cfg.log.Handler(), names})
+	if cfg.gateway != nil {
+		if err := names.recall(cfg.log); err != nil {
+			return nil, err
+		}
+	}
 	n := &node{cfg: cfg, log: cfg.log, id: identity.PeerID(), book: names, name: cfg.name, loggedIn: make(chan struct{})}
 	instance := rand.Uint64()
 	n.exporter = &export.Exporter{Services: backends(cfg.services), Allow: names.named, Log: cfg.log}
@@ -164,7 +169,7 @@ func (n *node) awaitLogin(ctx context.Context) error {
 			return nil
 		case <-alone:
 			n.log.Warn("no signal server yet: peers are looked for in the local network only", "remote", n.cfg.url.Addr)
-			n.sayReady(n.displayName())
+			n.sayReady()
 			n.gateway.tellRemembered()
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -172,12 +177,17 @@ func (n *node) awaitLogin(ctx context.Context) error {
 	}
 }
 
-func (n *node) sayReady(name string) {
-	n.ready.Do(func() {
-		if n.cfg.told.ready != nil {
-			n.cfg.told.ready(name)
-		}
-	})
+// sayReady tells the name that others see, once.
+func (n *node) sayReady() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.said == n.name {
+		return
+	}
+	n.said = n.name
+	if n.cfg.told.ready != nil {
+		n.cfg.told.ready(n.name)
+	}
 }
 
 // offerCodes keeps a pairing code available and lets in who uses it, until ctx
@@ -413,7 +423,7 @@ func (e events) Connected(info client.Info) {
 	e.mu.Lock()
 	e.name = info.Name
 	e.mu.Unlock()
-	e.sayReady(info.Name)
+	e.sayReady()
 	e.once.Do(func() { close(e.loggedIn) })
 }
 
