@@ -29,18 +29,30 @@ const maxPings = 64
 // Ping asks a peer whether it is there, over the tunnel with it, which is made if there is
 // none. Errors are those of [Manager.DialContext].
 func (m *Manager) Ping(ctx context.Context, peer signal.PeerID) (Pong, error) {
-	p, err := m.ping(ctx, peer)
-	if err != nil {
-		return Pong{}, fmt.Errorf("tunnel: ping %s: %w", peer.Short(), err)
+	var err error
+	for range 4 { // as DialContext
+		var s *session
+		if s, err = m.session(ctx, peer); err != nil {
+			break
+		}
+		var p Pong
+		if p, err = s.ping(ctx); err == nil {
+			return p, nil
+		}
+		if s.conn.Context().Err() == nil {
+			break
+		}
+		select { // the next tunnel, or that there is none, says whether the peer is there
+		case <-s.retired:
+		case <-ctx.Done():
+			return Pong{}, fmt.Errorf("tunnel: ping %s: %w", peer.Short(), context.Cause(ctx))
+		}
 	}
-	return p, nil
+	return Pong{}, fmt.Errorf("tunnel: ping %s: %w", peer.Short(), err)
 }
 
-func (m *Manager) ping(ctx context.Context, peer signal.PeerID) (Pong, error) {
-	s, err := m.session(ctx, peer)
-	if err != nil {
-		return Pong{}, err
-	}
+// ping asks over a tunnel that is up.
+func (s *session) ping(ctx context.Context) (Pong, error) {
 	nonce, answer, err := s.expectPong()
 	if err != nil {
 		return Pong{}, err

@@ -42,6 +42,11 @@ type pong struct {
 	PeerLimits []string `json:"peer_limits,omitempty"` // at the peer's, as it says
 }
 
+// explained reports whether either side has said why there is no direct path.
+func (p *pong) explained() bool {
+	return p.Why != "" || p.PeerWhy != "" || len(p.Limits) > 0 || len(p.PeerLimits) > 0
+}
+
 // because says why there is no direct path.
 func (p *pong) because(peer string) string {
 	text := fmt.Sprintf("%s is reached over %s", peer, p.Path)
@@ -50,6 +55,9 @@ func (p *pong) because(peer string) string {
 	}
 	if p.PeerWhy != "" {
 		text += fmt.Sprintf("; %s: %s", peer, p.PeerWhy)
+	}
+	if !p.explained() {
+		text += "; what stands in the way of a direct one is not known yet"
 	}
 	return text
 }

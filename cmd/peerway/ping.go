@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func (p *program) ping() *cobra.Command {
 		Use:   "ping PEER",
 		Short: "Ask a peer whether it is there, and on which path",
 		Long: `Ping asks a peer through the running peerway, once a second, and tells the path of every answer. It ends when
-the tunnel goes direct, or after ten answers. What stands in the way of a direct path on either side is said as soon
+the tunnel goes direct; or after ten answers, or some more if it is not known by then why it does not. What stands in the way of a direct path on either side is said as soon
 as it is known, and in the end what came of the attempts. With --count it asks so often.
 
 With --json it prints one object for each answer, or one with "error" where there is none. Fields are only ever added.`,
@@ -35,30 +36,27 @@ With --json it prints one object for each answer, or one with "error" where ther
 			return p.runPing(cmd.Context(), args[0], count, asJSON)
 		},
 	}
-	cmd.Flags().IntVarP(&count, "count", "c", 0, "how often to ask; 0 is until the path is direct, ten times at most")
+	cmd.Flags().IntVarP(&count, "count", "c", 0, "how often to ask; 0 is until the path is direct, 15 times at most")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
 	p.stateFlag(cmd)
 	return cmd
 }
 
 const (
-	pingEvery = time.Second
-	pingsMost = 10
+	pingEvery   = time.Second
+	pingsEnough = 10 // answers, if it is known why there is no direct path
+	pingsMost   = 15 // the first attempt at one takes up to twelve seconds
 )
 
 func (p *program) runPing(ctx context.Context, peer string, count int, asJSON bool) error {
-	times := count
-	if count == 0 {
-		times = pingsMost
-	}
 	r := pinging{program: p, peer: peer, asJSON: asJSON}
-	for i := range times {
+	for i := 0; i < count || count == 0 && i < pingsMost && !(i >= pingsEnough && r.last.explained()); i++ {
 		if i > 0 {
 			if pause(ctx, pingEvery); ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 		}
-		answer, err := p.askPing(ctx, peer)
+		answer, err := r.wait(func() (pong, error) { return p.askPing(ctx, peer) })
 		if err != nil {
 			return r.failed(ctx, err)
 		}
@@ -89,6 +87,29 @@ type pinged struct {
 	*pong
 	Findings []found   `json:"findings,omitempty"` // why the tunnel does not go direct
 	Error    *askError `json:"error,omitempty"`
+}
+
+// wait returns what ask returns. Each second without that, a person is told of it.
+func (r *pinging) wait(ask func() (pong, error)) (answer pong, err error) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	done := make(chan struct{})
+	asking.Go(func() {
+		defer close(done)
+		answer, err = ask()
+	})
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for waited := pingEvery; ; waited += pingEvery {
+		select {
+		case <-done:
+			return answer, err
+		case <-tick.C:
+			if !r.asJSON {
+				r.tell("no answer from %s for %v", r.peer, waited)
+			}
+		}
+	}
 }
 
 // failed tells programs of err, and returns it.

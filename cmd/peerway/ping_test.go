@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"peerway/proxy"
 )
@@ -66,4 +68,25 @@ func TestPingInJSON(t *testing.T) {
 		lines[1].Peer != "home" || lines[1].Error.Code != "peer-offline" || lines[2].Error.Code != "other" {
 		t.Errorf("it prints %+v", lines)
 	}
+}
+
+// TestPingTellsOfSilence: who waits for an answer is told so each second, and in the end what
+// is known by then.
+func TestPingTellsOfSilence(t *testing.T) {
+	answer := pong{Peer: "home", Path: "relay-udp"}
+	if text := answer.because("home"); !strings.Contains(text, "is not known yet") {
+		t.Errorf("without a reason it says %q", text)
+	}
+	answer.PeerWhy = "no"
+	if text := answer.because("home"); strings.Contains(text, "is not known yet") {
+		t.Errorf("with a reason it says %q", text)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var talk bytes.Buffer
+		r := pinging{program: &program{stderr: &talk}, peer: "home"}
+		_, err := r.wait(func() (pong, error) { time.Sleep(2500 * time.Millisecond); return pong{}, errNotRunning })
+		if want := "no answer from home for 1s\nno answer from home for 2s\n"; err != errNotRunning || talk.String() != want {
+			t.Errorf("it says %q, %v, want %q", talk.String(), err, want)
+		}
+	})
 }
