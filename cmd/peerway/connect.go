@@ -60,8 +60,8 @@ looked for in the local network. If the server then gives it another name, "read
 
 // flags adds --http and --rtsp to cmd, with what at holds as defaults.
 func (at *listen) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&at.http, "http", at.http, "HOST:PORT to listen on for browsers")
-	cmd.Flags().StringVar(&at.rtsp, "rtsp", at.rtsp, "HOST:PORT to listen on for players")
+	cmd.Flags().StringVar(&at.http, "http", at.http, "HOST:PORT to listen on for browsers; :PORT is this machine only, 0.0.0.0:PORT the network too")
+	cmd.Flags().StringVar(&at.rtsp, "rtsp", at.rtsp, "HOST:PORT to listen on for players, as --http")
 }
 
 // check reports what is wrong with the addresses.
