@@ -28,7 +28,7 @@ func clock(t time.Time) string { return t.UTC().Round(time.Minute).Format("15:04
 // server repeats itself within spentRepeated.
 const (
 	spentFor      = 4 * time.Second
-	soughtFor     = 8 * time.Second
+	soughtFor     = 6 * time.Second
 	spentRepeated = 2 * time.Second
 )
 
@@ -65,7 +65,7 @@ func (r *ration) look(c *climber, now time.Time) {
 		r.since = now
 	}
 	last := spentFor
-	if here, there := c.s.limits(c.s.whereNow()); c.trying != nil && (here|there)&HardNAT != 0 {
+	if here, there := c.s.limits(c.s.whereNow()); c.trying != nil && (here^there)&HardNAT != 0 {
 		last = soughtFor // for a direct path, with many packets
 	}
 	if now.Sub(r.since) >= last {
