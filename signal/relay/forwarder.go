@@ -137,9 +137,7 @@ func (f *Forwarder) admit(g Grant, at berth, now time.Time) status {
 		p = &pair{}
 		f.pairs[g.Session] = p
 	}
-	if p.limits, p.usage = g.Limits, nil; p.limits != (Limits{}) {
-		p.usage = f.usages.of(g.Pair, now)
-	}
+	f.charge(p, g, now)
 	p.heard, p.until = now, max(p.until, g.Until)
 	if p.spent(now) {
 		return statusSpent
@@ -149,6 +147,15 @@ func (f *Forwarder) admit(g Grant, at berth, now time.Time) status {
 	}
 	p.ends[g.End] = at
 	return statusBound
+}
+
+// charge makes a session count for what the two peers of a grant use, within its limits.
+func (f *Forwarder) charge(p *pair, g Grant, now time.Time) {
+	before := p.usage
+	if p.limits, p.usage = g.Limits, nil; p.limits != (Limits{}) {
+		p.usage = f.usages.hold(g.Pair, now)
+	}
+	before.release()
 }
 
 // Forward returns where packets of a session go, so many bytes in all, that came from an
@@ -218,6 +225,7 @@ func (f *Forwarder) Sweep(now time.Time) {
 		since := now.Sub(time.Unix(int64(p.until), 0)) // its grants have expired
 		if now.Sub(p.heard) >= forgetAfter || since > graceFor+forgetAfter {
 			delete(f.pairs, id)
+			p.usage.release()
 		}
 	}
 	f.usages.sweep(now)

@@ -44,8 +44,8 @@ type session struct {
 	first, second signal.PeerID
 	relays        []*Member // on UDP, which both use
 	heard         atomic.Int64
-	told          atomic.Int64          // when the ends were told that the quota is used up
-	usage         atomic.Pointer[usage] // of the two peers, in all their sessions
+	told          atomic.Int64 // when the ends were told that the quota is used up
+	usage         *usage       // of the two peers, in all their sessions; nil: there is no quota
 }
 
 // Bind makes from and to the ends of a session, or does nothing but keep it
@@ -65,7 +65,6 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 			return 0, ErrTaken
 		}
 		s.heard.Store(now.UnixNano())
-		t.charge(s, now)
 		return end, nil
 	}
 	if t.bound[from] >= MaxSessions {
@@ -78,22 +77,15 @@ func (t *Table) Bind(id uint64, from, to signal.PeerID, now time.Time) (end uint
 	}
 	s := &session{first: from, second: to}
 	s.heard.Store(now.UnixNano())
+	if pair := [2]signal.PeerID{from, to}; t.Quota > 0 {
+		if end == 1 {
+			pair = [2]signal.PeerID{to, from}
+		}
+		s.usage = t.usages.hold(pair, now)
+	}
 	t.sessions[id] = s
 	t.bound[from]++
-	t.charge(s, now)
 	return end, nil
-}
-
-// charge makes a session count for what its peers use. t.mu is held.
-func (t *Table) charge(s *session, now time.Time) {
-	if t.Quota == 0 {
-		return
-	}
-	pair := [2]signal.PeerID{s.first, s.second}
-	if bytes.Compare(pair[0][:], pair[1][:]) > 0 {
-		pair[0], pair[1] = pair[1], pair[0]
-	}
-	s.usage.Store(t.usages.of(pair, now))
 }
 
 // Assign returns the relays on UDP that both ends of a session are to use: the same as
@@ -135,7 +127,7 @@ func (t *Table) Forward(id uint64, from signal.PeerID, bytes int, now time.Time)
 		return signal.PeerID{}, false, 0
 	}
 	s.heard.Store(now.UnixNano())
-	if u := s.usage.Load(); u == nil || u.pay(bytes, t.Quota, now) {
+	if s.usage == nil || s.usage.pay(bytes, t.Quota, now) {
 		return to, true, 0
 	}
 	told := s.told.Load()
@@ -155,6 +147,7 @@ func (t *Table) Sweep(now time.Time) {
 			continue
 		}
 		delete(t.sessions, id)
+		s.usage.release()
 		if t.bound[s.first]--; t.bound[s.first] == 0 {
 			delete(t.bound, s.first)
 		}

@@ -10,6 +10,8 @@ type usage struct {
 	day  atomic.Int64  // since 1970
 	used atomic.Uint64 // bytes on that day
 
+	sessions int // that count for it; the owner of the usages keeps it
+
 	owed   float64 // bytes that the rate has advanced as of paidAt; for one goroutine
 	paidAt time.Time
 }
@@ -23,10 +25,10 @@ func (u *usage) pay(bytes int, quota uint64, now time.Time) bool {
 	return true
 }
 
-// spent reports whether a quota is used up. 0 is none, which never is.
+// spent reports whether a quota is used up. 0 is none, which never is. At midnight two callers
+// may not agree on the day: the later one is it.
 func (u *usage) spent(quota uint64, now time.Time) bool {
-	if today := dayOf(now); u.day.Load() != today {
-		u.day.Store(today)
+	if today, was := dayOf(now), u.day.Load(); (today > was || today < was-1) && u.day.CompareAndSwap(was, today) {
 		u.used.Store(0)
 	}
 	return quota > 0 && u.used.Load() >= quota
@@ -53,28 +55,38 @@ func untilTomorrow(now time.Time) time.Duration {
 	return time.Unix((dayOf(now)+1)*int64(day/time.Second), 0).Sub(now)
 }
 
-// maxUsages bounds the pairs that are remembered, and among forgetAmong of them the one is
-// forgotten that has used the least when there are more.
+// maxUsages bounds the pairs that are remembered, but for those with sessions, which are
+// bounded themselves. When there are more, among forgetAmong of them the one is forgotten
+// that has used the least.
 const (
 	maxUsages   = 1 << 16
 	forgetAmong = 8
 )
 
-// usages are those of the pairs that have been here today.
+// usages are those of the pairs that have a session or had one today. A pair has one: it is
+// not forgotten while a session counts for it.
 type usages[K comparable] map[K]*usage
 
-// of returns the usage of a pair.
-func (us usages[K]) of(pair K, now time.Time) *usage {
-	if u := us[pair]; u != nil {
-		return u
+// hold returns the usage of a pair, for a session that counts for it until its release.
+func (us usages[K]) hold(pair K, now time.Time) *usage {
+	u := us[pair]
+	if u == nil {
+		if len(us) >= maxUsages {
+			us.forgetOne()
+		}
+		u = &usage{paidAt: now}
+		u.day.Store(dayOf(now))
+		us[pair] = u
 	}
-	if len(us) >= maxUsages {
-		us.forgetOne()
-	}
-	u := &usage{paidAt: now}
-	u.day.Store(dayOf(now))
-	us[pair] = u
+	u.sessions++
 	return u
+}
+
+// release ends what hold has begun. Nil is nobody's.
+func (u *usage) release() {
+	if u != nil {
+		u.sessions--
+	}
 }
 
 func (us usages[K]) forgetOne() {
@@ -82,21 +94,23 @@ func (us usages[K]) forgetOne() {
 	var whose K
 	seen := 0
 	for pair, u := range us { // in no order
-		if least == nil || u.used.Load() < least.used.Load() {
+		if u.sessions == 0 && (least == nil || u.used.Load() < least.used.Load()) {
 			least, whose = u, pair
 		}
 		if seen++; seen == forgetAmong {
 			break
 		}
 	}
-	delete(us, whose)
+	if least != nil {
+		delete(us, whose)
+	}
 }
 
-// sweep forgets what was before today.
+// sweep forgets what was before today, of pairs without a session.
 func (us usages[K]) sweep(now time.Time) {
 	today := dayOf(now)
 	for pair, u := range us {
-		if u.day.Load() < today {
+		if u.sessions == 0 && u.day.Load() < today {
 			delete(us, pair)
 		}
 	}
