@@ -78,12 +78,12 @@ func TestTable(t *testing.T) {
 		from, to signal.PeerID
 		ok       bool
 	}{{7, a, b, true}, {7, b, a, true}, {7, c, signal.PeerID{}, false}, {9, a, signal.PeerID{}, false}} {
-		if to, ok, _ := table.Forward(test.id, test.from, 100, now); to != test.to || ok != test.ok {
+		if to, ok := table.Other(test.id, test.from, now); to != test.to || ok != test.ok {
 			t.Errorf("Forward(%d, %v) = %v, %v", test.id, test.from, to, ok)
 		}
 	}
 	now = now.Add(relay.IdleAfter - time.Second)
-	table.Forward(7, b, 100, now)
+	table.Other(7, b, now)
 	table.Sweep(now.Add(2 * time.Second))
 	if table.Len() != 1 {
 		t.Error("a session in use was forgotten")
@@ -101,8 +101,8 @@ func TestTableQuota(t *testing.T) {
 	table.Bind(8, b, a, now)
 	table.Bind(9, a, signal.PeerID{3}, now)
 	passed, spent := 0, 0
-	for i := range 30 {
-		_, ok, left := table.Forward(7, []signal.PeerID{a, b}[i%2], 1000, now)
+	for range 30 {
+		ok, left := table.Pay(7, 1000, now)
 		if ok {
 			passed++
 		}
@@ -117,16 +117,16 @@ func TestTableQuota(t *testing.T) {
 		t.Errorf("%d packets of 1000 bytes passed, %d times told, want 10 and 1", passed, spent)
 	}
 	now = now.Add(time.Second)
-	if _, ok, left := table.Forward(7, a, 1000, now); ok || left == 0 {
+	if ok, left := table.Pay(7, 1000, now); ok || left == 0 {
 		t.Error("who goes on is not told again")
 	}
-	if _, ok, _ := table.Forward(8, a, 1000, now); ok {
+	if ok, _ := table.Pay(8, 1000, now); ok {
 		t.Error("another session of the same peers has a quota of its own")
 	}
-	if _, ok, _ := table.Forward(9, a, 1000, now); !ok {
+	if ok, _ := table.Pay(9, 1000, now); !ok {
 		t.Error("other peers pay for it")
 	}
-	if _, ok, _ := table.Forward(8, a, 1000, now.Add(24*time.Hour)); !ok {
+	if ok, _ := table.Pay(8, 1000, now.Add(24*time.Hour)); !ok {
 		t.Error("the quota of yesterday is used up today")
 	}
 }
@@ -158,7 +158,10 @@ func TestForwardAllocatesNothing(t *testing.T) {
 	if _, err := table.Bind(1, signal.PeerID{1}, signal.PeerID{2}, now); err != nil {
 		t.Fatal(err)
 	}
-	got := testing.AllocsPerRun(100, func() { table.Forward(1, signal.PeerID{1}, 100, now) })
+	got := testing.AllocsPerRun(100, func() {
+		table.Other(1, signal.PeerID{1}, now)
+		table.Pay(1, 100, now)
+	})
 	if got != 0 {
 		t.Errorf("%v allocations for a packet, want none", got)
 	}
@@ -172,7 +175,8 @@ func BenchmarkForward(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		table.Forward(500, signal.PeerID{1}, 100, now)
+		table.Other(500, signal.PeerID{1}, now)
+		table.Pay(500, 100, now)
 	}
 }
 

@@ -109,32 +109,46 @@ func (t *Table) Assign(id uint64, fleet *Fleet, had []string, now time.Time) []*
 	return s.relays
 }
 
-// Forward returns the peer that a packet of from in this session, of so many bytes, goes
-// to. It reports false if from is not an end of such a session, or if the quota is used up:
-// left is then for how long, each second once, for the two to be told, and else 0.
-func (t *Table) Forward(id uint64, from signal.PeerID, bytes int, now time.Time) (to signal.PeerID, ok bool, left time.Duration) {
-	t.mu.RLock()
-	s := t.sessions[id]
-	t.mu.RUnlock()
+// Other returns the peer that a packet of from in a session goes to. It reports false if
+// from is not an end of such a session.
+func (t *Table) Other(id uint64, from signal.PeerID, now time.Time) (to signal.PeerID, ok bool) {
+	s := t.find(id)
 	switch {
 	case s == nil:
-		return signal.PeerID{}, false, 0
+		return signal.PeerID{}, false
 	case s.first == from:
 		to = s.second
 	case s.second == from:
 		to = s.first
 	default:
-		return signal.PeerID{}, false, 0
+		return signal.PeerID{}, false
 	}
 	s.heard.Store(now.UnixNano())
+	return to, true
+}
+
+// Pay takes so many bytes, which are about to be forwarded in a session, of the quota of its
+// peers. It reports false if that is used up: left is then for how long, each second once,
+// for the two to be told, and else 0.
+func (t *Table) Pay(id uint64, bytes int, now time.Time) (ok bool, left time.Duration) {
+	s := t.find(id)
+	if s == nil { // since Other
+		return false, 0
+	}
 	if s.usage == nil || s.usage.pay(bytes, t.Quota, now) {
-		return to, true, 0
+		return true, 0
 	}
 	told := s.told.Load()
 	if now.UnixNano()-told < int64(tellEvery) || !s.told.CompareAndSwap(told, now.UnixNano()) {
-		return to, false, 0
+		return false, 0
 	}
-	return to, false, untilTomorrow(now)
+	return false, untilTomorrow(now)
+}
+
+func (t *Table) find(id uint64) *session {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.sessions[id]
 }
 
 // Sweep forgets the sessions that have been silent for [IdleAfter].

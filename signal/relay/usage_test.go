@@ -53,7 +53,7 @@ func TestTableQuotaOverMidnight(t *testing.T) {
 		passed := 0
 		for id := range day + 1 {
 			for ok := true; ok; {
-				if _, ok, _ = table.Forward(id, a, 100, now); ok {
+				if ok, _ = table.Pay(id, 100, now); ok {
 					passed += 100
 				}
 			}
@@ -64,7 +64,8 @@ func TestTableQuotaOverMidnight(t *testing.T) {
 		for range 24 * 60 {
 			now = now.Add(time.Minute)
 			for id := range day + 1 {
-				table.Forward(id, a, 0, now)
+				table.Other(id, a, now)
+				table.Pay(id, 0, now)
 			}
 			table.Sweep(now)
 		}

@@ -240,16 +240,18 @@ func (p *session) relay(frame []byte) {
 	if _, ok := p.relayed.take(float64(len(frame)), perSecond, burst, now); !ok {
 		return
 	}
-	to, ok, left := p.server.table.Forward(id, p.id, len(packet), now)
-	if !ok && left == 0 {
+	to, ok := p.server.table.Other(id, p.id, now)
+	if !ok {
 		return
 	}
 	other, _ := p.server.hub.find(p, to)
-	switch {
-	case other == nil:
+	if other == nil {
+		return // and nobody pays
+	}
+	switch ok, left := p.server.table.Pay(id, len(packet), now); {
 	case ok:
 		other.link.Relay(id, packet)
-	default:
+	case left > 0:
 		spent := wire.Spent{Session: id, Left: uint32(left/time.Second) + 1}
 		p.send(wire.TypeSpent, 0, spent)
 		other.send(wire.TypeSpent, 0, spent)
