@@ -60,12 +60,17 @@ func TestManyAddresses(t *testing.T) {
 	ip6(t, host, "addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
 	temporary := takeTemporary(t, host)
 
-	var addrs []netip.Addr
+	var addrs, lasting []netip.Addr
 	if err := host.Do(func() (err error) {
-		addrs, err = network.Addresses()
+		if addrs, err = network.Addresses(); err == nil {
+			lasting, err = network.Lasting()
+		}
 		return err
 	}); err != nil {
 		t.Fatal(err)
+	}
+	if n := len(lasting); n != len(addrs) || lasting[n-1] != temporary {
+		t.Errorf("the last of %v is not %v", lasting, temporary)
 	}
 	if len(addrs) < 33 || !slices.Contains(addrs[:2], temporary) || !slices.Contains(addrs[:2], host.Addr()) {
 		t.Errorf("the best of %d are %v, want %v and %v", len(addrs), addrs[:2], host.Addr(), temporary)
@@ -132,10 +137,12 @@ func TestSecondAddress(t *testing.T) {
 }
 
 // TestRelayAtItsOtherAddress: where one version of IP lets no UDP through, the relay is used
-// at its other address, also by who knows the signal server by one address only.
+// at its other address, also by who knows the signal server by one address only. That
+// address is one that lasts, though the kernel prefers another one.
 func TestRelayAtItsOtherAddress(t *testing.T) {
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
+	takeTemporary(t, lab.Signal)
 	byName := startSignalByName(t, lab)
 	literal := strings.Replace(byName, natlab.SignalName, lab.Signal.Addr().String(), 1)
 	for _, test := range []struct {

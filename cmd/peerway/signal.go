@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,8 +16,10 @@ import (
 
 	"peerway/cmd/peerway/state"
 	"peerway/signal"
+	"peerway/signal/hostport"
 	"peerway/signal/relay"
 	"peerway/signal/server"
+	"peerway/tunnel/network"
 )
 
 // signal returns the command of the signal server's role.
@@ -248,27 +251,20 @@ func publicHost(address string) string {
 	}
 	best, addrs := "127.0.0.1", localAddrs()
 	for _, better := range []func(netip.Addr) bool{
-		func(ip netip.Addr) bool { return !ip.Is4() && ip.IsGlobalUnicast() && !ip.IsPrivate() },
+		func(ip netip.Addr) bool { return ip.Is4() && ip.IsGlobalUnicast() },
+		func(ip netip.Addr) bool { return ip.Is6() && hostport.IsPublic(ip) },
 		func(ip netip.Addr) bool { return ip.Is4() && ip.IsPrivate() },
-		func(ip netip.Addr) bool { return ip.Is4() && ip.IsGlobalUnicast() && !ip.IsPrivate() },
+		func(ip netip.Addr) bool { return ip.Is4() && hostport.IsPublic(ip) },
 	} {
-		for _, ip := range addrs {
-			if better(ip) {
-				best = ip.String()
-				break
-			}
+		if i := slices.IndexFunc(addrs, better); i >= 0 {
+			best = addrs[i].String()
 		}
 	}
 	return best
 }
 
-// localAddrs returns the addresses of this machine.
-func localAddrs() (addrs []netip.Addr) {
-	all, _ := net.InterfaceAddrs() // none is as good as an error
-	for _, a := range all {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-			addrs = append(addrs, prefix.Addr())
-		}
-	}
+// localAddrs returns the addresses of this machine, the best first.
+func localAddrs() []netip.Addr {
+	addrs, _ := network.Lasting() // none is as good as an error
 	return addrs
 }

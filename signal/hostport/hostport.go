@@ -39,6 +39,30 @@ func Resolve(ctx context.Context, hostport string) ([]netip.AddrPort, error) {
 	return addrs, nil
 }
 
+// IsPublic reports whether an address may be one at which the whole internet reaches somebody:
+// one that IANA's registries of special addresses (RFC 6890) say nothing of. Those for
+// documentation count, since nobody has them but in laboratories.
+func IsPublic(a netip.Addr) bool {
+	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Is6() && !netip.MustParsePrefix("2000::/3").Contains(a) {
+		return false
+	}
+	for _, special := range []string{
+		"0.0.0.0/8",
+		"100.64.0.0/10", // NAT of providers, and Tailscale
+		"192.0.0.0/24",
+		"192.88.99.0/24",
+		"198.18.0.0/15", // benchmarks
+		"240.0.0.0/4",
+		"2001::/23", // Teredo and others
+		"2002::/16", // 6to4
+	} {
+		if netip.MustParsePrefix(special).Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
 // Split returns the first address of IPv4 and the first of IPv6; invalid ones where there is
 // none.
 func Split(addrs []netip.AddrPort) (ip4, ip6 netip.AddrPort) {

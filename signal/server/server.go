@@ -48,7 +48,7 @@ type Config struct {
 	Capacity int
 	// Relays are others, with machines of their own.
 	Relays []signal.RelayURL
-	// Addresses returns those of this machine, for a server that listens at all of them:
+	// Addresses returns those of this machine, the best of each version of IP first, for a server that listens at all of them:
 	// peers that know it by one address are told the other, of the other version of IP. It
 	// may be called from any goroutine. Nil: they are not.
 	Addresses func() []netip.Addr

@@ -193,7 +193,7 @@ func (s *Server) public() (ip4, ip6 netip.AddrPort) {
 	}
 	var addrs []netip.AddrPort
 	for _, ip := range s.cfg.Addresses() {
-		if ip.IsGlobalUnicast() && !ip.IsPrivate() {
+		if hostport.IsPublic(ip) {
 			addrs = append(addrs, netip.AddrPortFrom(ip, s.addr.Port()))
 		}
 	}

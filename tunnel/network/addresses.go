@@ -45,6 +45,23 @@ func Addresses() ([]netip.Addr, error) {
 	return rank(interfaces, unfit(), sourceFor("udp4", "192.0.2.1:9"), sourceFor("udp6", "[2001:db8::1]:9")), nil
 }
 
+// Lasting returns what [Addresses] does, with those last that the host changes every day
+// (RFC 8981): for others to remember. Where the system does not tell which they are, the
+// order is the same.
+func Lasting() ([]netip.Addr, error) {
+	addrs, err := Addresses()
+	var lasting, changing []netip.Addr
+	known := temporary()
+	for _, a := range addrs {
+		if slices.Contains(known, a) {
+			changing = append(changing, a)
+		} else {
+			lasting = append(lasting, a)
+		}
+	}
+	return append(lasting, changing...), err
+}
+
 // sourceFor returns the address that the system would send from, or the zero
 // Addr if there is no route.
 func sourceFor(network, to string) netip.Addr {
