@@ -1,8 +1,6 @@
 package tunnel
 
 import (
-	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -75,22 +73,22 @@ func (r *ration) look(c *climber, now time.Time) {
 
 // spentRelays says which relays have used up their quota, in words for people, or nothing.
 func (c *climber) spentRelays(now time.Time) string {
-	var relays []string
-	add := func(relay netip.AddrPort, until time.Time) {
+	var where []string
+	add := func(place string, until time.Time) {
 		if until.After(now) {
-			relays = append(relays, fmt.Sprintf("%v until %s", relay, clock(until)))
+			where = append(where, place+" until "+clock(until))
 		}
 	}
 	for _, m := range c.relay.places {
-		add(m.addr, m.binding.Spent())
+		add("the relay "+m.addr.String(), m.binding.Spent())
 	}
-	if told := c.s.spent.Load(); told != nil {
-		add(c.s.m.stunServer(), told.until)
+	if told := c.s.spent.Load(); told != nil { // its address is that of a relay too, and may not be known
+		add("the signal server's websocket", told.until)
 	}
-	if len(relays) == 0 {
+	if len(where) == 0 {
 		return ""
 	}
-	return "the quota for this pair is used up at the relay " + strings.Join(relays, ", ")
+	return "the quota for this pair is used up at " + strings.Join(where, ", ")
 }
 
 // setSpent records which relays carry nothing any more.

@@ -60,7 +60,7 @@ func TestQuotaOfTheWebsocketOnly(t *testing.T) {
 	if a.up(t) != tunnel {
 		t.Error("the tunnel has ended")
 	}
-	if got := a.Tunnels()[0].Exhausted; !strings.Contains(got, "used up") {
+	if got := a.Tunnels()[0].Exhausted; !strings.HasPrefix(got, "the quota for this pair is used up at the signal server's websocket until ") {
 		t.Errorf("Exhausted = %q", got)
 	}
 }
