@@ -115,6 +115,17 @@ func (r *relaying) at(addr netip.AddrPort) *mooring {
 // turn goes to the other address of the relay.
 func (m *mooring) turn() { m.addr, m.other = m.other, m.addr }
 
+// know takes the other address of the relay from a grant. If the one that this end goes to is
+// none of the grant's any more, it has the other one by which it was found.
+func (m *mooring) know(place relay.Place) {
+	switch m.addr {
+	case place.Addr:
+		m.other = place.Other
+	case place.Other:
+		m.other = place.Addr
+	}
+}
+
 // moor takes places at relays, and leaves others.
 func (c *climber) moor(places []relay.Place) {
 	if len(places) == 0 {
@@ -130,9 +141,7 @@ func (c *climber) moor(places []relay.Place) {
 			m.binding.Renew(place.Grant)
 			m.leaving = false
 		}
-		if m.other = place.Other; m.addr != place.Addr {
-			m.other = place.Addr
-		}
+		m.know(place)
 		moorings = append(moorings, m)
 	}
 	if m := c.relay.inUse; m != nil && !slices.Contains(moorings, m) {

@@ -126,3 +126,29 @@ func TestRelayAtItsOtherAddress(t *testing.T) {
 		waitRemote(t, r.addr, a, b)
 	}
 }
+
+// TestRelayIsRenumbered: a relay that is granted with one new address stays known by both
+// versions of IP, and by the new address as soon as the old one is left.
+func TestRelayIsRenumbered(t *testing.T) {
+	addr := netip.MustParseAddrPort
+	old, renumbered, other := addr("192.0.2.1:1"), addr("192.0.2.2:1"), addr("[2001:db8::1]:1")
+	m := &mooring{addr: old}
+	want := func(when string, addr, other netip.AddrPort) {
+		t.Helper()
+		if m.addr != addr || m.other != other {
+			t.Errorf("%s: at %v, or %v; want %v, or %v", when, m.addr, m.other, addr, other)
+		}
+	}
+	m.know(relay.Place{Addr: old, Other: other})
+	want("at first", old, other)
+	for _, place := range []relay.Place{{Addr: renumbered, Other: other}, {Addr: renumbered, Other: other}, {Addr: other, Other: renumbered}} {
+		m.know(place)
+		want("while the old address answers", old, other)
+	}
+	m.turn()
+	want("when it does not", other, old)
+	m.know(relay.Place{Addr: renumbered, Other: other})
+	want("with the next grant", other, renumbered)
+	m.know(relay.Place{Addr: other})
+	want("without the new address", other, netip.AddrPort{})
+}
