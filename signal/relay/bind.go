@@ -66,9 +66,9 @@ func parseRequest(b []byte) (r request, ok bool) {
 }
 
 // genuine reports whether the request was signed with a secret.
-func (r request) genuine(secret [32]byte) bool { return hmac.Equal(r.mac, sign(secret, r.signed)) }
+func (r request) genuine(secret Secret) bool { return hmac.Equal(r.mac, sign(secret, r.signed)) }
 
-func sign(secret [32]byte, b []byte) []byte {
+func sign(secret Secret, b []byte) []byte {
 	mac := hmac.New(sha256.New, secret[:])
 	mac.Write(b)
 	return mac.Sum(nil)[:macSize]

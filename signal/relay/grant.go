@@ -23,6 +23,9 @@ func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, "(key)") }
 // LogValue implements [slog.LogValuer].
 func (Key) LogValue() slog.Value { return slog.StringValue("(key)") }
 
+// MarshalText implements [encoding.TextMarshaler], for what has one in it.
+func (Key) MarshalText() ([]byte, error) { return []byte("(key)"), nil }
+
 // NewKey derives a key from another secret.
 func NewKey(secret []byte) (k Key) {
 	mac := hmac.New(sha256.New, secret)
@@ -47,8 +50,21 @@ type Grant struct {
 	Pair    uint64 // whom the limits are for, see [Key.Pair]
 	Until   uint32 // Unix seconds; after that the end cannot be bound anew
 	Limits  Limits
-	Secret  [32]byte
+	Secret  Secret
 }
+
+// A Secret is what the holder of a [Grant] proves it with. It is neither printed, nor logged,
+// nor encoded as text.
+type Secret [32]byte
+
+// Format implements [fmt.Formatter]: no verb shows the secret.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "(secret)") }
+
+// LogValue implements [slog.LogValuer].
+func (Secret) LogValue() slog.Value { return slog.StringValue("(secret)") }
+
+// MarshalText implements [encoding.TextMarshaler], for what has one in it.
+func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
 // A Place is a relay and what lets one end of a session use it.
 type Place struct {
@@ -78,7 +94,7 @@ func (k Key) Pair(a, b signal.PeerID) uint64 {
 }
 
 // secret returns what only the holder of g and those who have k know.
-func (k Key) secret(g Grant) (secret [32]byte) {
+func (k Key) secret(g Grant) (secret Secret) {
 	mac := hmac.New(sha256.New, k[:])
 	mac.Write([]byte("peerway relay grant 1"))
 	mac.Write(g.append(nil))
