@@ -56,7 +56,7 @@ spare, and use the one by which they are nearest to each other.`,
 		},
 	}
 	cmd.Flags().StringVar(&flags.address, "listen", ":7443", "HOST:PORT to listen on; peers are told HOST")
-	cmd.Flags().Uint32Var(&flags.rate, "relay-rate", 0, "Mbit/s that two peers may use at each relay on UDP, and a peer on its websocket; 0 is no limit")
+	cmd.Flags().Uint32Var(&flags.rate, "relay-rate", 0, "Mbit/s that two peers may use at each relay on UDP, and one may send on its websocket; 0 is no limit")
 	cmd.Flags().Uint32Var(&flags.quota, "relay-quota", 0, "MiB that two peers may use in a day (UTC) at each relay on UDP, and on websockets; 0 is no limit")
 	cmd.Flags().IntVar(&flags.capacity, "relay-capacity", 1000, "Mbit/s that all may relay here on UDP, to divide them among relays; 0: nothing is relayed here on UDP")
 	cmd.Flags().StringArrayVar(&flags.relays, "relay", nil, "URL that peerway signal --relay-only printed elsewhere; may be given several times (default $PEERWAY_RELAYS, with spaces between)")
