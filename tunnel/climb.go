@@ -460,9 +460,7 @@ func (c *climber) ask() { c.s.control.send(message{Kind: hello, Instance: c.s.m.
 
 // listen asks a peer that is silent and should not be, or gives it up.
 func (c *climber) listen(now time.Time, seen pathsock.Stats) {
-	select {
-	case <-c.s.ready:
-	default:
+	if !c.s.isUp() {
 		return
 	}
 	heard := seen.Direct.Heard
@@ -485,9 +483,7 @@ func (c *climber) listen(now time.Time, seen pathsock.Stats) {
 // gather lets packets of the peer gather before they are read, for no longer than
 // the path's round trip hides.
 func (c *climber) gather() {
-	select {
-	case <-c.s.ready:
-	default:
+	if !c.s.isUp() {
 		return
 	}
 	patience := min(c.s.conn.ConnectionStats().SmoothedRTT/8, time.Millisecond)

@@ -63,7 +63,8 @@ func (r *ration) look(c *climber, now time.Time) {
 		r.since = now
 	}
 	last := spentFor
-	if here, there := c.s.limits(c.s.whereNow()); c.trying != nil && (here^there)&HardNAT != 0 {
+	here, there := c.s.limits(c.s.whereNow())
+	if c.trying != nil && c.s.isUp() && (here^there)&HardNAT != 0 {
 		last = soughtFor // for a direct path, with many packets
 	}
 	if now.Sub(r.since) >= last {

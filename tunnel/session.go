@@ -138,6 +138,16 @@ func (r relayed) WritePacket(p []byte) error {
 	return r.signal.Relay(r.session.id, p)
 }
 
+// isUp reports whether the handshake is over.
+func (s *session) isUp() bool {
+	select {
+	case <-s.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // cancel ends the session. It does not wait.
 func (s *session) cancel(cause error) { s.stop(cause) }
 

@@ -226,10 +226,5 @@ func (c *climber) tellPaths(seen pathsock.Stats) {
 
 // busy reports whether there are streams, and they are used.
 func (c *climber) busy(now time.Time) bool {
-	select {
-	case <-c.s.ready:
-		return c.s.lanes.Live() > 0 && now.Sub(c.survey.usedAt) < usedFor
-	default:
-		return false
-	}
+	return c.s.isUp() && c.s.lanes.Live() > 0 && now.Sub(c.survey.usedAt) < usedFor
 }

@@ -82,12 +82,7 @@ const watchFor = 3 * time.Second
 
 // watched reports whether somebody has looked at the tunnel of late.
 func (s *session) watched(now time.Time) bool {
-	select {
-	case <-s.ready:
-		return now.Sub(time.Unix(0, s.lookedAt.Load())) < watchFor
-	default:
-		return false
-	}
+	return s.isUp() && now.Sub(time.Unix(0, s.lookedAt.Load())) < watchFor
 }
 
 // freshFor is how long what was measured on a path says how it is.
