@@ -158,7 +158,7 @@ func (c *climber) attempt(controlling bool) punch.Description {
 		c.trying = nil
 	}
 	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{
-		Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped(), Own: isOwn(c.number),
+		Peer: c.s.peer, Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped(), Own: isOwn(c.number),
 	})
 	if err != nil {
 		c.s.log.Debug("no attempt at a direct path", "err", err)

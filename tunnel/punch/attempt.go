@@ -12,6 +12,7 @@ import (
 
 	"github.com/pion/ice/v3"
 
+	"peerway/signal"
 	"peerway/tunnel/network"
 )
 
@@ -48,6 +49,9 @@ func (Failed) event()   {}
 
 // An AttemptConfig is what the tunnel knows when an attempt begins.
 type AttemptConfig struct {
+	// Peer is who the attempt is to reach: what takes many packets is bounded for each.
+	Peer signal.PeerID
+
 	// Controlling is the role: true on exactly one side.
 	Controlling bool
 
@@ -69,6 +73,7 @@ type AttemptConfig struct {
 // any goroutine. The caller closes it.
 type Attempt struct {
 	puncher *Puncher
+	peer    signal.PeerID
 	port    *port
 	hosts   []netip.Addr
 	agent   *ice.Agent // set before ready is closed, like start
@@ -115,6 +120,7 @@ func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, err
 	pt.listen = p.listenAddresses(hosts, config.Mapped, pt.number)
 	a := &Attempt{
 		puncher: p,
+		peer:    config.Peer,
 		hosts:   hosts,
 		nat:     config.NAT,
 		port:    pt,

@@ -71,8 +71,12 @@ func (a *Attempt) measure(working context.Context, server netip.AddrPort, round 
 	}
 	c := newCandidate(last, true, maxMapped)
 	c.round, c.reply = round, reply
-	a.gathered <- []string{c.String()}
-	return nil
+	select {
+	case a.gathered <- []string{c.String()}:
+		return nil
+	case <-working.Done():
+		return context.Cause(working)
+	}
 }
 
 // reply waits for what the peer has measured in a round.

@@ -52,7 +52,7 @@ type Puncher struct {
 	mapped   map[netip.AddrPort]mapping // by STUN server
 
 	searching sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
-	inVain    time.Time  // when one of those had found nothing; guarded by searching
+	budget    budget     // of these; guarded by searching
 }
 
 // An exchange is a request that waits for its answer.
@@ -75,6 +75,7 @@ func New(config Config) *Puncher {
 		exchange: make(map[transactionID]exchange),
 		attempts: make(map[string]*port),
 		mapped:   make(map[netip.AddrPort]mapping),
+		budget:   newBudget(),
 	}
 }
 

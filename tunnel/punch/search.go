@@ -28,8 +28,7 @@ const (
 	shotEvery       = 5 * time.Millisecond
 	openEvery       = 2 * time.Millisecond
 	openFor         = birthdayShots * shotEvery
-	searchPause     = 30 * time.Second // after one in vain: the peer has a say in where to
-	lowestPort      = 1024             // that NATs give
+	lowestPort      = 1024 // that NATs give
 )
 
 // search looks for a path that standard ICE cannot find, until working is done. It
@@ -49,9 +48,9 @@ func (a *Attempt) search(working context.Context) {
 		if !ok || !p.searching.TryLock() {
 			continue
 		}
-		if done.searches == 0 && time.Since(p.inVain) < searchPause {
+		if !p.budget.begin(a.peer, s.cost(), time.Now()) {
 			p.searching.Unlock()
-			return
+			continue // until there is enough: the other end may search already
 		}
 		done.searches++
 		round := s.peerRound
@@ -126,6 +125,14 @@ func (a *Attempt) holds(s standing) bool {
 // foreseen reports whether both sides measure, in rounds.
 func (s standing) foreseen() bool { return s.hard && s.peerHard && s.step != 0 && s.peerStep != 0 }
 
+// cost returns what a search costs.
+func (s standing) cost() int {
+	if s.foreseen() {
+		return 1
+	}
+	return searchCost
+}
+
 // opens reports whether it is this side that sends from many sockets.
 func (s standing) opens() bool { return s.hard && (!s.peerHard || s.controlling) }
 
@@ -159,8 +166,8 @@ func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
 	} else {
 		a.shootRound(working, s, round)
 	}
-	if winner == nil && !a.Remote().IsValid() && a.holds(s) && (!s.foreseen() || s.opens() && round == maxRounds) {
-		p.inVain = time.Now()
+	if winner == nil && !a.Remote().IsValid() {
+		p.budget.failed(s.cost(), time.Now())
 	}
 	p.searching.Unlock()
 	if winner == nil {

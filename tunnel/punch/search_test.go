@@ -4,9 +4,12 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"peerway/signal"
 	host "peerway/tunnel/network"
 	"peerway/tunnel/punch"
 )
@@ -96,4 +99,96 @@ func TestPeerMeasuresLate(t *testing.T) {
 			foreseen[to.Port()] = true
 		}
 	}
+}
+
+// A shooter counts its shots at ports at random.
+type shooter struct {
+	*punch.Puncher
+	shots atomic.Int64
+}
+
+func newShooter() *shooter {
+	s := &shooter{}
+	s.Puncher = punch.New(punch.Config{
+		Port:       4444,
+		Interfaces: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil },
+		Write: func(_ []byte, to netip.AddrPort) error {
+			if to.Port() != 5555 { // not to the candidate
+				s.shots.Add(1)
+			}
+			return nil
+		},
+		Adopt: func(context.Context, *net.UDPConn, netip.AddrPort) {},
+	})
+	return s
+}
+
+// try makes an attempt at a silent peer whose NAT may be hard, that lasts so long, and
+// returns how many shots that took. Just before the end the peer may say that its NAT is
+// not hard.
+func (s *shooter) try(t *testing.T, peer byte, hard, lies bool, lasts time.Duration) int64 {
+	t.Helper()
+	before := s.shots.Load()
+	a := dial(t, s.Puncher, punch.AttemptConfig{Peer: signal.PeerID{peer}, NAT: host.NAT{Mapping: host.Endpoint}})
+	defer a.Close()
+	connect(t, a, punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901", Hard: hard,
+		Candidates: []string{"s4 1 udp 1694498815 198.51.100.9 5555 typ srflx"}})
+	time.Sleep(lasts)
+	if lies {
+		a.SetRemoteNAT(false, 0)
+		time.Sleep(50 * time.Millisecond)
+	}
+	return s.shots.Load() - before
+}
+
+// What a peer says of its NAT in the middle of a search has no other one begin that would
+// not have begun.
+func TestLiesBuyNoSearches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, begun := newShooter(), time.Now()
+		for time.Since(begun) < 10*time.Minute {
+			s.try(t, 1, true, true, 3*time.Second)
+		}
+		if got := s.shots.Load(); got < 2*200 || got > 18*420 {
+			t.Errorf("%d shots in ten minutes", got)
+		}
+	})
+}
+
+// A search that was cut off is followed by another one, and who has had too many of them
+// takes none from others.
+func TestSearchAfterSearch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShooter()
+		for i, want := range []bool{true, true, false} {
+			if got := s.try(t, 1, true, false, 3*time.Second); (got > 0) != want {
+				t.Errorf("attempt %d: %d shots", i, got)
+			}
+		}
+		if got := s.try(t, 2, true, false, 3*time.Second); got == 0 {
+			t.Error("one peer takes the searches of another")
+		}
+		if got := s.try(t, 3, true, false, 12*time.Second); got < 1700 || got > 2100 {
+			t.Errorf("%d shots in a whole search", got)
+		}
+	})
+}
+
+// A search begins again when more becomes known of the NATs.
+func TestSearchBeginsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShooter()
+		a := dial(t, s.Puncher, punch.AttemptConfig{Peer: signal.PeerID{1}, NAT: host.NAT{Mapping: host.Endpoint}})
+		connect(t, a, punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901", Hard: true,
+			Candidates: []string{"s4 1 udp 1694498815 198.51.100.9 5555 typ srflx"}})
+		time.Sleep(2 * time.Second)
+		a.SetRemoteNAT(false, 0)
+		time.Sleep(time.Second)
+		before := s.shots.Load()
+		a.SetRemoteNAT(true, 0)
+		time.Sleep(time.Second)
+		if got := s.shots.Load() - before; before == 0 || got == 0 {
+			t.Errorf("%d shots, and then %d", before, got)
+		}
+	})
 }
