@@ -1,8 +1,11 @@
 package tunnel
 
 import (
+	"context"
 	"net/netip"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"peerway/signal"
@@ -48,6 +51,32 @@ func TestHardNAT(t *testing.T) {
 	if l := m.limits(); l != 0 {
 		t.Errorf("with an open port, limits() = %v", l)
 	}
+}
+
+// TestPortClosed: peers are told, once, when the port that was open is not any more.
+func TestPortClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		m := New(Config{OpenPort: true})
+		m.life, m.opening = ctx, newOpening(m, 1)
+		m.opening.router = netip.MustParseAddrPort("203.0.113.1:1")
+		m.opening.proven = m.opening.router // until it is asked for: there is no server to ask
+		s := newSession(m, signal.PeerID{1}, 1, dialing)
+		s.control = newControl(func() { t.Error("too much is told") })
+		close(s.ready)
+		m.routes.Store(s.id, s)
+		var keeping sync.WaitGroup
+		defer keeping.Wait()
+		defer cancel()
+		keeping.Go(func() { m.keepOpen(ctx) })
+		if msg := <-s.control.out; msg.Kind != hello || m.opening.known().IsValid() {
+			t.Errorf("peers are told %+v", msg)
+		}
+		time.Sleep(time.Hour)
+		if len(s.control.out) != 0 {
+			t.Error("peers are told what they know")
+		}
+	})
 }
 
 // TestDeaf asks a server that does not answer: it is known before anybody asks.

@@ -64,9 +64,10 @@ func (m *Manager) OpenPort() (router netip.AddrPort, reached bool) {
 	return m.opening.router, m.opening.proven.IsValid()
 }
 
-// keepOpen keeps the port open until ctx is done, and tells all sessions when it is.
-// Routers say much that is not true, as where there is another NAT behind them: an address
-// counts only when the signal server has sent to it, and that has arrived.
+// keepOpen keeps the port open until ctx is done, and tells all sessions when it is, and
+// peers also when it is no more. Routers say much that is not true, as where there is
+// another NAT behind them: an address counts only when the signal server has sent to it, and
+// that has arrived.
 func (m *Manager) keepOpen(ctx context.Context) {
 	o := m.opening
 	var mapping sync.WaitGroup
@@ -80,7 +81,7 @@ func (m *Manager) keepOpen(ctx context.Context) {
 	})
 	again := time.NewTimer(0)
 	defer again.Stop()
-	for {
+	for told := o.known().IsValid(); ; {
 		select {
 		case <-o.changed:
 		case <-again.C:
@@ -93,6 +94,11 @@ func (m *Manager) keepOpen(ctx context.Context) {
 		if router.IsValid() && !m.proveOpen(ctx, router) {
 			again.Reset(proveAgain)
 		}
+		open := o.known().IsValid()
+		if told && !open {
+			m.tellLimits()
+		}
+		told = open
 	}
 }
 
