@@ -47,7 +47,7 @@ func (o *outlets) set(to netip.AddrPort, conn *net.UDPConn, on bool) {
 	o.byTo.Store(&next)
 }
 
-// outlet returns the socket by which an address is reached.
+// outlet returns the socket by which a peer at an address is reached.
 func (s *Socket) outlet(to netip.AddrPort) *net.UDPConn {
 	if now := s.outlets.byTo.Load(); now != nil {
 		if conn := (*now)[to]; conn != nil {
@@ -60,13 +60,10 @@ func (s *Socket) outlet(to netip.AddrPort) *net.UDPConn {
 // ServeOutlet reaches an address by conn instead of the common socket, and takes what
 // comes from there as if it had come to that, until ctx is done, and returns its cause,
 // or until conn breaks. It borrows conn and leaves its read deadline in the past. One
-// address has one outlet at a time: the newest. Relays have none: they know the common
-// socket.
+// address has one outlet at a time: the newest. What goes through a relay there leaves by
+// the common socket all the same: the relay knows that.
 func (s *Socket) ServeOutlet(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) error {
 	to = unmap(to)
-	if s.tables.isRelay(to) {
-		return fmt.Errorf("pathsock: outlet: %v is a relay", to)
-	}
 	past := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		conn.SetReadDeadline(time.Unix(1, 0))

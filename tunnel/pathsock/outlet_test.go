@@ -67,19 +67,44 @@ func TestOutlet(t *testing.T) {
 	transfer(t, client, server, 1<<20, nil)
 }
 
-// A relay is reached by the common socket only, whatever a peer says of its address.
+// A relay is reached by the common socket, whatever a peer says of its address, and whether
+// it is granted before that or later.
 func TestNoOutletToRelay(t *testing.T) {
-	a := newSide(t, "127.0.0.1", nil)
-	peer, relay := a.socket.Add(nil, 1), netip.MustParseAddrPort("192.0.2.1:3478")
-	peer.Accept(netip.MustParseAddrPort("192.0.2.2:3478"), relay)
+	a, relay := newSide(t, "127.0.0.1", nil), listenLoopback(t)
+	to := relay.LocalAddr().(*net.UDPAddr).AddrPort()
+	peer, conn := a.socket.Add(nil, 1), listenLoopback(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer cancel()
+	serving.Go(func() { a.socket.ServeOutlet(ctx, conn, to) })
+	for !a.socket.LeavesBy(to, conn) {
+		runtime.Gosched()
+	}
+	peer.Accept(to)
+	peer.SetRoute(pathsock.Route{Relay: to})
+	peer.Ask(to, true, pathsock.Proof)
+	if _, err := a.socket.WriteTo(make([]byte, 1200), peer.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.socket.WriteReal([]byte{0, 1, 2}, to); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if _, from, err := relay.ReadFromUDPAddrPort(make([]byte, 2048)); err != nil || from != a.addr {
+			t.Errorf("packet %d comes from %v, want %v: %v", i, from, a.addr, err)
+		}
+	}
+}
+
+func listenLoopback(t *testing.T) *net.UDPConn {
+	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	if err := a.socket.ServeOutlet(t.Context(), conn, relay); err == nil || a.socket.LeavesBy(relay, conn) {
-		t.Errorf("ServeOutlet() = %v", err)
-	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 // The end of an outlet leaves alone the one that has taken its place.

@@ -93,18 +93,6 @@ func (t *tables) source(a netip.AddrPort) *Peer { return lookup(&t.sources, a) }
 // session returns the peer whose packets have that session's number at relays, or nil.
 func (t *tables) session(id uint64) *Peer { return lookup(&t.sessions, id) }
 
-// isRelay reports whether packets that come through a relay there count for a peer.
-func (t *tables) isRelay(a netip.AddrPort) bool {
-	if now := t.byID.Load(); now != nil {
-		for _, p := range *now {
-			if p.inlet(a) != nil {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 func lookup[K comparable](m *atomic.Pointer[map[K]*Peer], key K) *Peer {
 	if now := m.Load(); now != nil {
 		return (*now)[key]
