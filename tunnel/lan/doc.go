@@ -33,8 +33,10 @@
 // battery does not know the time before it has reached the internet. The question does have a
 // date, for its answer is all that it is about: with a cookie the peer would show itself
 // before it knows to whom. There a late clock is forgiven for a week, and always if it is that
-// of the peer asked for. So who overhears a question can find out for a week whether the peer
-// that it does not know is still in a network; once in the life of its process.
+// of the peer asked for. So who overhears a question can find out whether the peer that it
+// does not know is still in a network: for a week from the date in it, which is longer if the
+// clock of who asked was ahead. An answer is given once, but the peer forgets that with its
+// process, and the oldest of 1024 questions of who asked: those of 128 searches in one network.
 //
 // # Ownership
 //

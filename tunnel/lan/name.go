@@ -18,7 +18,8 @@ const (
 
 // maxAge is for how long a name can be asked for again by who has overheard it. Clocks may
 // be that late, as that of a device that was off for days and has none that goes on. Names of
-// the future are good: nobody has overheard them yet, so it is this host's clock that is late.
+// the future are good, since it is mostly this host's clock that is late; those of a clock that
+// is ahead can be asked for again until a week after their date.
 const maxAge = 7 // days
 
 // A name is what a peer is asked for by. None comes twice. Nobody learns from it who asks for
