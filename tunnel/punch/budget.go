@@ -10,18 +10,20 @@ import (
 )
 
 // A search takes many packets, and many ports of this side's NAT; the peer has a say in
-// when, and where to. What searches cost is counted in rounds of foreseen ports.
+// when, and where to.
 const (
-	searchCost = maxRounds // at random
+	foundCost  = 1 // of a search that has found a path: it went where the peer is
+	roundCost  = 4 // of foreseen ports
+	searchCost = roundCost * maxRounds
 
 	// What one peer is worth: a search at once, another one if more becomes known of the
-	// NATs meanwhile, and then one in 40 s. One that has found a path counts as well.
-	peerRounds = 2 * searchCost
-	peerEvery  = 10 * time.Second // a round
+	// NATs meanwhile, and then one in 40 s.
+	peerBurst = 2 * searchCost
+	peerEvery = 40 * time.Second / searchCost
 
 	// What all peers together are worth, in searches that find nothing.
-	allRounds = 2 * peerRounds
-	allEvery  = peerEvery / 3
+	allBurst = 2 * peerBurst
+	allEvery = peerEvery / 3
 )
 
 // A budget bounds what searches cost, whatever peers say.
@@ -31,21 +33,28 @@ type budget struct {
 }
 
 func newBudget() budget {
-	return budget{rate.NewLimiter(rate.Every(allEvery), allRounds), make(map[signal.PeerID]*rate.Limiter)}
+	return budget{rate.NewLimiter(rate.Every(allEvery), allBurst), make(map[signal.PeerID]*rate.Limiter)}
 }
 
-// begin takes the cost of a search from what a peer has, if there is enough.
-func (b *budget) begin(peer signal.PeerID, cost int, now time.Time) bool {
+// has reports whether there is enough for a search with a peer.
+func (b *budget) has(peer signal.PeerID, cost int, now time.Time) bool {
 	if b.all.TokensAt(now) < float64(cost) {
 		return false
 	}
-	maps.DeleteFunc(b.peers, func(_ signal.PeerID, l *rate.Limiter) bool { return l.TokensAt(now) >= peerRounds })
+	maps.DeleteFunc(b.peers, func(_ signal.PeerID, l *rate.Limiter) bool { return l.TokensAt(now) >= peerBurst })
 	if b.peers[peer] == nil {
-		b.peers[peer] = rate.NewLimiter(rate.Every(peerEvery), peerRounds)
+		b.peers[peer] = rate.NewLimiter(rate.Every(peerEvery), peerBurst)
 	}
-	return b.peers[peer].AllowN(now, cost)
+	return b.peers[peer].TokensAt(now) >= float64(cost)
 }
 
-// failed takes the cost of a search from what all have. There is enough: one search at a
-// time has begun.
-func (b *budget) failed(cost int, now time.Time) { b.all.AllowN(now, cost) }
+// pay takes what a search has cost from what there is. There is enough: there is one search
+// at a time.
+func (b *budget) pay(peer signal.PeerID, cost int, found bool, now time.Time) {
+	if found {
+		cost = foundCost
+	} else {
+		b.all.AllowN(now, cost)
+	}
+	b.peers[peer].AllowN(now, cost)
+}

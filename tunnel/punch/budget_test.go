@@ -11,9 +11,9 @@ import (
 // and returns how many begin.
 func searchFor(b *budget, peer signal.PeerID, cost int, lasts, within time.Duration, begun time.Time) (searches int) {
 	for now := begun; now.Before(begun.Add(within)); now = now.Add(lasts) {
-		if b.begin(peer, cost, now) {
+		if b.has(peer, cost, now) {
 			searches++
-			b.failed(cost, now.Add(lasts))
+			b.pay(peer, cost, false, now.Add(lasts))
 		}
 	}
 	return searches
@@ -29,8 +29,8 @@ func TestSearchesOfOnePeer(t *testing.T) {
 	}{
 		"searches":          {searchCost, time.Minute, 3, 2},
 		"searches for ever": {searchCost, time.Hour, 92, 90},
-		"rounds":            {1, 10 * time.Second, 8, 8},
-		"rounds for ever":   {1, time.Hour, 368, 360},
+		"rounds":            {roundCost, 10 * time.Second, 8, 8},
+		"rounds for ever":   {roundCost, time.Hour, 368, 360},
 	} {
 		b := newBudget()
 		if got := searchFor(&b, signal.PeerID{1}, test.cost, 100*time.Millisecond, test.within, begun); got > test.most || got < test.honest {
@@ -46,31 +46,40 @@ func TestSearchesOfManyPeers(t *testing.T) {
 	searchFor(&b, signal.PeerID{1}, searchCost, time.Second, time.Hour, begun)
 	now := begun.Add(time.Hour)
 	for range 2 {
-		if !b.begin(signal.PeerID{2}, searchCost, now) {
+		if !b.has(signal.PeerID{2}, searchCost, now) {
 			t.Fatal("the searches of one peer leave none to another")
 		}
+		b.pay(signal.PeerID{2}, searchCost, false, now)
 	}
 	searches := 0
 	for i := range 7200 {
 		peer, now := signal.PeerID{3, byte(i)}, now.Add(time.Duration(i)*time.Second/2)
-		if b.begin(peer, searchCost, now) {
+		if b.has(peer, searchCost, now) {
 			searches++
-			b.failed(searchCost, now)
+			b.pay(peer, searchCost, false, now)
 		}
 	}
 	if searches < 270 || searches > 275 {
 		t.Errorf("many peers get %d searches in an hour", searches)
 	}
-	if !b.begin(signal.PeerID{1}, 1, now.Add(3*time.Hour)) || len(b.peers) != 1 {
+	if !b.has(signal.PeerID{1}, roundCost, now.Add(3*time.Hour)) || len(b.peers) != 1 {
 		t.Errorf("%d peers are remembered for ever", len(b.peers))
 	}
 }
 
-// A search that finds something takes nothing from others.
+// A search that finds something takes nothing from others, and little from its peer: who
+// connects again and again is let.
 func TestSearchesThatFind(t *testing.T) {
 	b, now := newBudget(), time.Now()
 	for i := range 100 {
-		if !b.begin(signal.PeerID{byte(i)}, searchCost, now) {
+		now = now.Add(4 * time.Second)
+		if !b.has(signal.PeerID{1}, searchCost, now) {
+			t.Fatalf("search %d is not let", i)
+		}
+		b.pay(signal.PeerID{1}, searchCost, true, now)
+	}
+	for i := range 30 {
+		if !b.has(signal.PeerID{2, byte(i)}, searchCost, now) {
 			t.Fatalf("peer %d may not search", i)
 		}
 	}

@@ -48,7 +48,7 @@ func (a *Attempt) search(working context.Context) {
 		if !ok || !p.searching.TryLock() {
 			continue
 		}
-		if !p.budget.begin(a.peer, s.cost(), time.Now()) {
+		if !p.budget.has(a.peer, s.cost(), time.Now()) {
 			p.searching.Unlock()
 			continue // until there is enough: the other end may search already
 		}
@@ -128,7 +128,7 @@ func (s standing) foreseen() bool { return s.hard && s.peerHard && s.step != 0 &
 // cost returns what a search costs.
 func (s standing) cost() int {
 	if s.foreseen() {
-		return 1
+		return roundCost
 	}
 	return searchCost
 }
@@ -166,9 +166,8 @@ func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
 	} else {
 		a.shootRound(working, s, round)
 	}
-	if winner == nil && !a.Remote().IsValid() {
-		p.budget.failed(s.cost(), time.Now())
-	}
+	found := winner != nil || a.Remote().Addr() == s.peer.Addr()
+	p.budget.pay(a.peer, s.cost(), found, time.Now())
 	p.searching.Unlock()
 	if winner == nil {
 		return
