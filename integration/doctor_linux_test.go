@@ -126,7 +126,7 @@ func TestDoctor(t *testing.T) {
 	server, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
 	home, away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted}), lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
 	web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
-	peer, pairing := expose(t, home.LAN, signalURL, "home", "web="+web, "dead=http://127.0.0.1:1")
+	peer, pairing := expose(t, home.LAN, signalURL, "home", "web="+web, "dead=http://127.0.0.1:1", "cam=rtsp"+strings.TrimPrefix(web, "http"))
 	gateway := connect(t, away.LAN, pairing)
 
 	want := func(code int, args []string, texts ...string) {
@@ -146,6 +146,7 @@ func TestDoctor(t *testing.T) {
 	want(0, []string{"doctor", "home/web"}, "✔ the tunnel goes direct\n✔ the service answers\n")
 	want(1, []string{"doctor", "home/nothing"}, "✔ the tunnel goes direct\n✘ the service answers\n", "service-unknown: ")
 	want(1, []string{"doctor", "home/dead"}, "service-down: ")
+	want(1, []string{"doctor", "home/cam"}, "✘ the service answers\n", "service-down: it speaks HTTP, not RTSP")
 	want(1, []string{"doctor", "office"}, "✘ the peer is online", "peer-unknown: ")
 	want(4, []string{"ping", "office"})
 

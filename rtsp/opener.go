@@ -56,15 +56,20 @@ type sent struct {
 	splitter splitter // the reader's
 }
 
-// open dials a camera and starts its stream. Its errors are a [*proxy.Error].
-func (o *opener) open(ctx context.Context, at place, reached func()) (pull, error) {
-	u := camera.URL(at.path, at.query)
-	f := &feed{
-		log:     o.log.With("peer", at.target.Peer, "service", at.target.Service),
+// newFeed returns a feed without a client.
+func newFeed(log *slog.Logger) *feed {
+	return &feed{
+		log:     log,
 		ended:   make(chan struct{}),
 		tracks:  make(map[format.Format]*sent),
 		reports: make(map[format.Format]rtcp.SenderReport),
 	}
+}
+
+// open dials a camera and starts its stream. Its errors are a [*proxy.Error].
+func (o *opener) open(ctx context.Context, at place, reached func()) (pull, error) {
+	u := camera.URL(at.path, at.query)
+	f := newFeed(o.log.With("peer", at.target.Peer, "service", at.target.Service))
 	f.client = o.client(u, at, f, reached)
 	if err := f.client.Start2(); err != nil {
 		return nil, failure(at, "", err)
@@ -163,7 +168,7 @@ func (f *feed) setup(desc *description.Session) (medias []*description.Media, er
 		}
 	}
 	if len(medias) == 0 && err == nil {
-		err = errors.New("the camera describes a stream without tracks")
+		err = errNoTracks
 	}
 	if len(medias) == 0 {
 		return nil, err

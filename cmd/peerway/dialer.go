@@ -38,6 +38,24 @@ func (d dialer) DialContext(ctx context.Context, target proxy.Target, class prox
 	return &conn{Stream: stream, target: target}, nil
 }
 
+// An awaited is a dialer that waits until the peer has reached the real server.
+type awaited struct{ dialer }
+
+// DialContext implements [proxy.Dialer].
+func (a awaited) DialContext(ctx context.Context, target proxy.Target, class proxy.Class) (proxy.Conn, error) {
+	c, err := a.dialer.DialContext(ctx, target, class)
+	if err != nil {
+		return nil, err
+	}
+	stream := c.(*conn)
+	if err := stream.Answered(ctx); err != nil {
+		stream.Reset()
+		stream.Close()
+		return nil, stream.explain(err)
+	}
+	return stream, nil
+}
+
 func unknownPeer(target proxy.Target) error {
 	return &proxy.Error{
 		Code: proxy.CodeUnknownName, Hop: proxy.HopGateway, Target: target,

@@ -205,7 +205,9 @@ func findingsOfService() []finding {
 			code: "service-down", step: stepService, weight: broken, after: []string{"no-answer", "service-unknown"},
 			found: func(f *facts) bool { return f.ServiceErr != nil },
 			text:  func(f *facts) string { return f.ServiceErr.Reason },
-			fix:   func(f *facts) string { return f.ServiceErr.Fix },
+			fix: func(f *facts) string {
+				return cmp.Or(f.ServiceErr.Fix, fmt.Sprintf("check the server, and the URL of %s that %s exposes", f.Service, f.Peer))
+			},
 		},
 	}
 }

@@ -7,12 +7,16 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"peerway/cmd/peerway/state"
+	"peerway/httpx"
 	"peerway/proxy"
 	"peerway/proxy/export"
+	"peerway/rtsp"
 	"peerway/signal"
 	"peerway/signal/client"
 	"peerway/signal/relay"
@@ -337,19 +341,23 @@ func (n *node) ping(ctx context.Context, peer string) (pong, error) {
 	return answer, nil
 }
 
-// check implements asker: it opens a stream to a service and waits until the peer says
-// that the real server is there.
+// check implements asker: it asks the real server what the first viewer would.
 func (n *node) check(ctx context.Context, peer, service string) error {
-	c, err := dialer{n.book, n.tunnels}.DialContext(ctx, proxy.Target{Peer: peer, Service: service}, proxy.Mixed)
+	target, reach := proxy.Target{Peer: peer, Service: service}, awaited{dialer{n.book, n.tunnels}}
+	known := n.book.services(peer)
+	i := slices.IndexFunc(known, func(s signal.Service) bool { return s.Name == service })
+	switch {
+	case i >= 0 && known[i].Scheme == "rtsp":
+		return rtsp.Check(ctx, reach, target)
+	case i >= 0 && strings.HasPrefix(known[i].Scheme, "http"):
+		return httpx.Check(ctx, reach, target)
+	}
+	c, err := reach.DialContext(ctx, target, proxy.Mixed)
 	if err != nil {
 		return err
 	}
-	stream := c.(*conn)
-	defer stream.Reset()
-	if err := stream.Answered(ctx); err != nil {
-		return stream.explain(err)
-	}
-	return nil
+	proxy.Abort(c)
+	return c.Close()
 }
 
 func milliseconds(d time.Duration) float64 {
