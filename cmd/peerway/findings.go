@@ -222,8 +222,8 @@ type found struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
-// diagnose returns what is found about some steps, in order, but for what something else
-// explains.
+// diagnose returns what is found about some steps, but for what something else explains: what
+// is broken first, and else in the order of the way.
 func diagnose(f *facts, about []string) []found {
 	all := []found{}
 	known := make(map[string]bool)
@@ -242,6 +242,8 @@ func diagnose(f *facts, about []string) []found {
 		known[d.code] = true
 		all = append(all, found{Code: d.code, Step: d.step, Weight: d.weight, Note: d.weight != broken, Text: d.text(f), Fix: d.fix(f)})
 	}
+	ranks := []weight{broken, limit, remark}
+	slices.SortStableFunc(all, func(a, b found) int { return slices.Index(ranks, a.Weight) - slices.Index(ranks, b.Weight) })
 	return all
 }
 

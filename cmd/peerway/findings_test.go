@@ -148,6 +148,35 @@ func TestFirstMoment(t *testing.T) {
 	}
 }
 
+// TestRelayedPointsAt: who reads that a tunnel is relayed is sent to findings that exist.
+func TestRelayedPointsAt(t *testing.T) {
+	for _, about := range [][]string{{stepDirect}, steps()} {
+		f := well()
+		f.Pong.Path = "relay-udp"
+		if all := diagnose(f, about); len(all) != 1 || strings.Contains(all[0].Fix, "other findings") || !strings.Contains(all[0].Fix, "netcheck") {
+			t.Errorf("found is %+v", all)
+		}
+		f.Pong.Limits = []string{limitUnasked}
+		if all := diagnose(f, about); len(all) != 2 || !strings.Contains(all[0].Fix, "other findings") {
+			t.Errorf("with another finding: %+v", all)
+		}
+	}
+}
+
+// TestBrokenFirst: what does not work is said before what could work better.
+func TestBrokenFirst(t *testing.T) {
+	f := well()
+	f.Proxy, f.Pong.Path = "http://proxy:3128", "relay-udp"
+	f.ServiceErr = &askError{Code: "upstream", Reason: "refused"}
+	var codes []string
+	for _, found := range diagnose(f, steps()) {
+		codes = append(codes, found.Code)
+	}
+	if want := []string{"service-down", "relayed", "server-by-proxy"}; !slices.Equal(codes, want) {
+		t.Errorf("found is %v, want %v", codes, want)
+	}
+}
+
 // TestOpenOne names the side that can do something about two symmetric NATs.
 func TestOpenOne(t *testing.T) {
 	for _, test := range []struct {

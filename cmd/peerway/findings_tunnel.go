@@ -52,7 +52,12 @@ func findingsOfTunnel() []finding {
 			code: "relayed", step: stepDirect, weight: limit, after: []string{"no-answer"},
 			found: (*facts).relayed,
 			text:  func(f *facts) string { return f.Pong.because(f.Peer) },
-			fix:   say("it works nevertheless; what stands in the way is named below, or by peerway netcheck at both ends"),
+			fix: func(f *facts) string {
+				if f.obstructed() {
+					return "it works nevertheless; the other findings say what stands in the way"
+				}
+				return "it works nevertheless; if it stays so, peerway netcheck at both ends says what stands in the way"
+			},
 		}},
 		bySide(finding{code: "no-udp", weight: limit, after: []string{"udp-blocked"}}, limitNoUDP,
 			"UDP does not pass %s: all goes over the websocket of the signal server, and is slower",
@@ -76,6 +81,13 @@ func findingsOfTunnel() []finding {
 			"the NAT %s gives every destination another port: it takes some seconds to pass, and not every time",
 			""),
 	)
+}
+
+// obstructed reports whether a finding says what stands in the way of a direct path.
+func (f *facts) obstructed() bool {
+	return slices.ContainsFunc(findingsOfTunnel(), func(d finding) bool {
+		return d.step == stepDirect && d.code != "relayed" && d.found(f)
+	})
 }
 
 // narrow reports whether a direct path is not to be had easily: one NAT is hard, or attempts
