@@ -64,10 +64,14 @@ func TestGatewayAlone(t *testing.T) {
 	s.connect() // not even at the start does it end for that
 	impostor.stop(syscall.SIGTERM, exitOK)
 
-	// All is well when they are back.
+	// All is well when they are back, and who looks need not wait for it.
 	s.laptop.stop(syscall.SIGTERM, exitOK)
 	s.connect()
 	s.startSignal(known.Host)
+	out, _ = exec.Command("peerway", "doctor", "--state", s.state("laptop")).Output()
+	if !strings.Contains(string(out), "✔ it is logged in to the signal server") {
+		t.Errorf("doctor says:\n%s", out)
+	}
 	s.laptop.complains("logged in to the signal server")
 	if n := strings.Count(s.laptop.out.String(), "ready"); n != 1 {
 		t.Errorf("ready %d times", n)

@@ -21,6 +21,7 @@ import (
 // Paths of the control API. What is asked there is answered with JSON.
 const (
 	statusPath = "/v1/status" // GET: a report
+	loginPath  = "/v1/login"  // POST: nothing, when the next attempt to log in to the signal server has come to an end
 	pingPath   = "/v1/ping"   // POST ?peer=NAME: a pong, or an askError
 	checkPath  = "/v1/check"  // POST ?peer=NAME&service=NAME: nothing, or an askError
 )

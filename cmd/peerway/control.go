@@ -36,6 +36,7 @@ type answers struct {
 
 // An asker asks peers. Errors are for people, or of the context.
 type asker interface {
+	login(ctx context.Context) // tries at once, if it is not logged in, and waits for what comes of it
 	ping(ctx context.Context, peer string) (pong, error)
 	check(ctx context.Context, peer, service string) error
 }
@@ -106,6 +107,12 @@ func (c *control) handler() http.Handler {
 		answer(w, http.StatusOK, r)
 	})
 	if c.answers.peers != nil {
+		mux.HandleFunc("POST "+loginPath, func(w http.ResponseWriter, r *http.Request) {
+			c.question(w, r, func(ctx context.Context) (any, error) {
+				c.answers.peers.login(ctx)
+				return struct{}{}, nil
+			})
+		})
 		mux.HandleFunc("POST "+pingPath, func(w http.ResponseWriter, r *http.Request) {
 			c.question(w, r, func(ctx context.Context) (any, error) {
 				return c.answers.peers.ping(ctx, r.FormValue("peer"))

@@ -208,6 +208,13 @@ func (d *demo) explain(urls map[string]string) {
 `, demoPeer, urls["web"], urls["cam"], urls["cam"], os.Args[0], d.dir.Path())
 }
 
+// login implements asker.
+func (d *demo) login(ctx context.Context) {
+	if gateway := d.gateway.Load(); gateway != nil {
+		gateway.login(ctx)
+	}
+}
+
 // ping implements asker.
 func (d *demo) ping(ctx context.Context, peer string) (pong, error) {
 	if gateway := d.gateway.Load(); gateway != nil {

@@ -59,6 +59,7 @@ func (p *program) runDoctor(ctx context.Context, f *facts, server string, asJSON
 		return err
 	}
 	f.lookAtNetwork(ctx)
+	p.lookAtLogin(ctx, f)
 	if f.Running != nil && f.Peer != "" {
 		p.lookAtPeer(ctx, f)
 	}
@@ -75,6 +76,21 @@ func (p *program) runDoctor(ctx context.Context, f *facts, server string, asJSON
 		err = fail(exitOther, "%d %s", n, map[bool]string{true: "thing is wrong", false: "things are wrong"}[n == 1])
 	}
 	return err
+}
+
+// lookAtLogin has a process that is not logged in try again, if the server can be reached, and
+// looks once more.
+func (p *program) lookAtLogin(ctx context.Context, f *facts) {
+	if f.Running == nil || f.Running.Signal.Connected || f.Hello != nil {
+		return
+	}
+	err := ask(ctx, p.statePath(), http.MethodPost, loginPath, nil, new(struct{}), loginWithin+time.Second)
+	if err != nil {
+		return // it is an older one, or has ended
+	}
+	if running, err := askStatus(ctx, p.statePath()); err == nil {
+		f.Running = &running
+	}
 }
 
 // lookAtPeer fills in what concerns the peer and its service. A tunnel that has just been

@@ -172,7 +172,7 @@ func findingsOfPeer() []finding {
 			code: "not-logged-in", step: stepLogin, weight: broken, after: append(noServer(), "not-running"),
 			found: func(f *facts) bool { return f.Running != nil && !f.Running.Signal.Connected },
 			text: func(f *facts) string {
-				return "it is not, though the server can be reached: " + cmp.Or(f.Running.Signal.Why, "it keeps trying")
+				return "it is not, though the server can be reached; it is " + f.Running.Signal.trouble()
 			},
 			fix: say("its log says why; the server may have been set up anew, then use the URL that it prints now, or a new code"),
 		}, {

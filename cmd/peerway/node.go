@@ -320,6 +320,9 @@ func reportPath(p tunnel.PathInfo) pathReport {
 	return r
 }
 
+// login implements asker.
+func (n *node) login(ctx context.Context) { n.uplink.await(ctx) }
+
 // ping implements asker.
 func (n *node) ping(ctx context.Context, peer string) (pong, error) {
 	target := proxy.Target{Peer: peer}
@@ -328,6 +331,9 @@ func (n *node) ping(ctx context.Context, peer string) (pong, error) {
 		return pong{}, unknownPeer(target)
 	}
 	p, err := n.tunnels.Ping(ctx, id)
+	if errors.Is(err, signal.ErrDisconnected) && n.uplink.await(ctx) {
+		p, err = n.tunnels.Ping(ctx, id)
+	}
 	if err != nil {
 		return pong{}, explainDial(target, err)
 	}

@@ -84,7 +84,24 @@ type report struct {
 type signalReport struct {
 	URL       string `json:"url"` // without the join secret
 	Connected bool   `json:"connected"`
-	Why       string `json:"why,omitempty"` // it is not, for people
+	Why       string `json:"why,omitempty"`        // it is not, for people
+	WhyAge    int64  `json:"why_age_s,omitempty"`  // since when, or since the last attempt
+	Retry     int64  `json:"retry_in_s,omitempty"` // until the next attempt; 0: it is under way
+}
+
+// trouble says for people why there is no connection.
+func (r signalReport) trouble() string {
+	text := "trying again"
+	if r.Retry > 0 {
+		text += fmt.Sprintf(" in %d s", r.Retry)
+	}
+	if r.Why != "" {
+		text += ": " + r.Why
+	}
+	if r.WhyAge > 0 {
+		text += fmt.Sprintf(" (%d s ago)", r.WhyAge)
+	}
+	return text
 }
 
 type portReport struct {
@@ -156,10 +173,7 @@ func askStatus(ctx context.Context, path string) (r report, err error) {
 func (r report) write(w io.Writer) error {
 	connected := "connected"
 	if !r.Signal.Connected {
-		connected = "not connected, trying again"
-		if r.Signal.Why != "" {
-			connected += ": " + r.Signal.Why
-		}
+		connected = "not connected, " + r.Signal.trouble()
 	}
 	switch r.Role {
 	case "signal":

@@ -79,9 +79,9 @@ func TestStatusIsAsPromised(t *testing.T) {
 func TestStatusWithoutSignalServer(t *testing.T) {
 	var text bytes.Buffer
 	r := exampleReport()
-	r.Signal.Connected, r.Signal.Why = false, "connection refused"
+	r.Signal.Connected, r.Signal.Why, r.Signal.WhyAge, r.Signal.Retry = false, "connection refused", 20, 9
 	r.Peers = append(r.Peers, peerReport{Name: "hut", Services: []string{"cam"}, Remembered: true})
-	if err := r.write(&text); err != nil || !strings.Contains(text.String(), "trying again: connection refused\n") {
+	if err := r.write(&text); err != nil || !strings.Contains(text.String(), "trying again in 9 s: connection refused (20 s ago)\n") {
 		t.Errorf("%v\n%s", err, &text)
 	}
 	states := func() (list []string) {

@@ -84,10 +84,24 @@ func (u *uplink) rest(ctx context.Context) {
 // report describes the connection.
 func (u *uplink) report() signalReport {
 	r := signalReport{URL: u.cfg.URL.Redacted(), Connected: u.up.Load()}
-	if err := u.client().Trouble(); err != nil && !r.Connected {
-		r.Why = err.Error()
+	if trouble := u.client().Trouble(); trouble.Err != nil && !r.Connected {
+		r.Why, r.WhyAge = trouble.Err.Error(), int64(time.Since(trouble.At)/time.Second)
+		if !trouble.Next.IsZero() {
+			r.Retry = max(0, int64(time.Until(trouble.Next).Round(time.Second)/time.Second))
+		}
 	}
 	return r
+}
+
+// loginWithin is how long a login is waited for that somebody misses.
+const loginWithin = 3 * time.Second
+
+// await has the next attempt to log in begin at once, waits for what comes of it, 3 s at most,
+// and reports whether this process is logged in.
+func (u *uplink) await(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, loginWithin)
+	defer cancel()
+	return u.client().Await(ctx)
 }
 
 // client returns the client of the moment. It does not change after the first

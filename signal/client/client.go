@@ -104,6 +104,7 @@ type Client struct {
 
 	link   atomic.Pointer[wire.Link] // nil while there is no connection
 	hurry  chan struct{}             // holds a token when the network has changed
+	wanted chan struct{}             // holds a token when somebody has missed the connection
 	outage outage                    // of Run's goroutine
 
 	mu        sync.Mutex
@@ -114,10 +115,11 @@ type Client struct {
 	lastID    uint64
 	pending   map[uint64]func(wire.Frame, error) // called on Run's goroutine
 	mailboxes map[[32]byte]*Mailbox
-	changed   chan struct{} // closed and replaced at every login
+	online    bool          // logged in
+	changed   chan struct{} // closed and replaced at every login, and when there is no connection any more or still none
 	key       []byte        // the server's public key, once it is known
 	abort     func(error)   // ends the dial that is under way; nil: there is none
-	trouble   error         // why there is no connection; nil: there is one, or nobody knows
+	trouble   Trouble
 }
 
 // New returns a client that is not connected. It acquires nothing.
@@ -136,6 +138,7 @@ func New(cfg Config) *Client {
 		mailboxes: make(map[[32]byte]*Mailbox),
 		changed:   make(chan struct{}),
 		hurry:     make(chan struct{}, 1),
+		wanted:    make(chan struct{}, 1),
 	}
 }
 
@@ -162,11 +165,13 @@ func (c *Client) Run(ctx context.Context) error {
 		if welcomed {
 			backoff = backoffMin
 		}
-		if _, ok := errors.AsType[*displacedError](err); ok {
+		_, displaced := errors.AsType[*displacedError](err)
+		if displaced {
 			backoff = backoffMax // it would displace the other one in turn
 		}
 		wait := rand.N(backoff)
-		if away, ok := errors.AsType[*goingAwayError](err); ok {
+		away, asked := errors.AsType[*goingAwayError](err)
+		if asked {
 			wait = rand.N(max(away.retry, backoffMin))
 		}
 		level, what := slog.LevelDebug, "no connection to the signal server, trying again"
@@ -177,40 +182,13 @@ func (c *Client) Run(ctx context.Context) error {
 			what = "signal server is lost, trying again"
 		}
 		c.log.Log(ctx, level, what, "remote", c.cfg.URL.Addr, "err", err, "retry_in", wait.Round(time.Millisecond))
-		hurried, err := c.wait(ctx, wait)
+		hurried, err := c.wait(ctx, wait, displaced || asked)
 		if err != nil {
 			return err
 		}
 		if backoff = min(2*backoff, backoffMax); hurried {
 			backoff = backoffMin
 		}
-	}
-}
-
-// Trouble returns why there is no connection, or nil if there is one or nobody knows yet.
-func (c *Client) Trouble() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.trouble
-}
-
-func (c *Client) setTrouble(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.trouble = err
-}
-
-// wait waits for d, or until the network has changed.
-func (c *Client) wait(ctx context.Context, d time.Duration) (hurried bool, err error) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return false, nil
-	case <-c.hurry:
-		return true, nil
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
 	}
 }
 
@@ -396,8 +374,9 @@ func (c *Client) request(ctx context.Context, kind wire.Type, body any) error {
 	link := c.link.Load()
 	if link == nil {
 		defer c.mu.Unlock()
-		if c.trouble != nil {
-			return fmt.Errorf("%w: %w", signal.ErrDisconnected, c.trouble)
+		c.miss()
+		if c.trouble.Err != nil {
+			return fmt.Errorf("%w: %w", signal.ErrDisconnected, c.trouble.Err)
 		}
 		return signal.ErrDisconnected
 	}

@@ -18,11 +18,11 @@ func TestWrongSecretAndPin(t *testing.T) {
 	bad = s.url
 	bad.Pin[0] ^= 1
 	other := newPeer(t, bad, "home")
-	if err := other.Trouble(); err != nil {
+	if err := other.Trouble().Err; err != nil {
 		t.Errorf("Trouble before Run = %v", err)
 	}
 	wantRefused(t, other.Run(t.Context()), client.WrongPin)
-	wantRefused(t, other.Trouble(), client.WrongPin)
+	wantRefused(t, other.Trouble().Err, client.WrongPin)
 	err := other.Send(t.Context(), other.id(), []byte("x"))
 	if wantRefused(t, err, client.WrongPin); !errors.Is(err, signal.ErrDisconnected) {
 		t.Errorf("Send = %v, want %v too", err, signal.ErrDisconnected)
@@ -30,7 +30,7 @@ func TestWrongSecretAndPin(t *testing.T) {
 
 	known := newPeer(t, s.url, "home").run()
 	known.want("connected", nil)
-	if err := known.Trouble(); err != nil {
+	if err := known.Trouble().Err; err != nil {
 		t.Errorf("Trouble of a connection = %v", err)
 	}
 	known.stop()

@@ -80,6 +80,7 @@ func (c *Client) login(conn *connection) error {
 func (c *Client) disconnected() {
 	c.link.Store(nil)
 	c.mu.Lock()
+	c.online = false
 	pending := c.pending
 	c.pending = make(map[uint64]func(wire.Frame, error))
 	c.mu.Unlock()
@@ -257,8 +258,8 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	s.welcomed = true
 	s.mu.Lock()
 	s.name = w.Name
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.trouble = Trouble{}
+	s.tell(true)
 	s.mu.Unlock()
 	heartbeat := time.Duration(w.Heartbeat) * time.Second
 	s.beats.Go(func() { s.beat(ctx, heartbeat) })
@@ -271,7 +272,6 @@ func (s *session) welcome(ctx context.Context, f wire.Frame) error {
 	} else {
 		s.log.Info("logged in to the signal server", "remote", s.cfg.URL.Addr, "local", w.Name)
 	}
-	s.setTrouble(nil)
 	s.cfg.Handler.Connected(Info{Name: w.Name, Server: s.server, Other: s.other, Observed: observed})
 	return nil
 }
