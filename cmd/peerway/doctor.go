@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -58,19 +59,27 @@ func (p *program) runDoctor(ctx context.Context, f *facts, server string, asJSON
 	if f.URL, err = p.serverOf(server, f.Running); err != nil {
 		return err
 	}
+	t := telling{out: p.stdout, f: f, silent: func() bool { return asJSON || ctx.Err() != nil }}
+	f.lookAtHost()
+	t.upTo(stepNetwork)
 	f.lookAtNetwork(ctx)
+	t.upTo(stepRunning)
 	p.lookAtLogin(ctx, f)
+	t.upTo(stepLogin)
 	if f.Running != nil && f.Peer != "" {
 		p.lookAtPeer(ctx, f)
+		t.upTo(stepDirect)
+		p.lookAtService(ctx, f)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	t.upTo(stepService)
 	d := newDiagnosis(f)
 	if asJSON {
 		err = json.NewEncoder(p.stdout).Encode(d)
 	} else {
-		err = d.write(p)
+		err = d.write(p.stdout)
 	}
 	if n := len(atLeast(broken, d.Findings)); err == nil && n > 0 {
 		err = fail(exitOther, "%d %s", n, map[bool]string{true: "thing is wrong", false: "things are wrong"}[n == 1])
@@ -93,8 +102,8 @@ func (p *program) lookAtLogin(ctx context.Context, f *facts) {
 	}
 }
 
-// lookAtPeer fills in what concerns the peer and its service. A tunnel that has just been
-// made is given a moment to become direct.
+// lookAtPeer fills in what concerns the peer. A tunnel that has just been made is given a
+// moment to become direct.
 func (p *program) lookAtPeer(ctx context.Context, f *facts) {
 	for range 4 {
 		answer, err := p.askPing(ctx, f.Peer)
@@ -108,7 +117,11 @@ func (p *program) lookAtPeer(ctx context.Context, f *facts) {
 		}
 		pause(ctx, pingEvery)
 	}
-	if f.Service == "" {
+}
+
+// lookAtService fills in what concerns the service.
+func (p *program) lookAtService(ctx context.Context, f *facts) {
+	if f.Service == "" || f.Pong == nil {
 		return
 	}
 	values := url.Values{"peer": {f.Peer}, "service": {f.Service}}
@@ -179,6 +192,8 @@ func (f *facts) asked(name string) bool {
 // looked reports whether enough is known to say that a step works.
 func (f *facts) looked(name string) bool {
 	switch name {
+	case stepServer:
+		return f.Server != "" && f.Hello == nil
 	case stepUDP, stepNAT:
 		return f.Probed
 	case stepLogin:
@@ -209,16 +224,40 @@ func explainedAway(name string, bad []found) bool {
 	return explained
 }
 
-// write writes d for people.
-func (d diagnosis) write(p *program) error {
-	marks := map[string]string{"ok": "✔", "limited": "!", "wrong": "✘", "unknown": "·"}
-	for _, s := range d.Steps {
-		fmt.Fprintf(p.stdout, "%s %s\n", marks[s.State], s.Name)
-	}
+// write writes what d has found, for people. The steps were told.
+func (d diagnosis) write(w io.Writer) error {
 	for _, f := range d.Findings {
-		if err := f.write(p.stdout); err != nil {
+		if err := f.write(w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// A telling tells people of steps as they become known, which may take long.
+type telling struct {
+	out    io.Writer
+	f      *facts
+	silent func() bool
+	told   int // of steps()
+}
+
+// upTo tells of the steps to the last one that is known now, but for those that may yet be
+// seen in another light.
+func (t *telling) upTo(last string) {
+	if t.silent() {
+		return
+	}
+	marks := map[string]string{"ok": "✔", "limited": "!", "wrong": "✘", "unknown": "·"}
+	d := newDiagnosis(t.f)
+	for _, name := range steps()[t.told : slices.Index(steps(), last)+1] {
+		i := slices.IndexFunc(d.Steps, func(s step) bool { return s.Name == name })
+		if i >= 0 && name == stepNAT && d.Steps[i].State == "limited" && last != stepDirect && last != stepService {
+			return // if the tunnel goes direct, nothing is in the way
+		}
+		if i >= 0 {
+			fmt.Fprintf(t.out, "%s %s\n", marks[d.Steps[i].State], name)
+		}
+		t.told++
+	}
 }

@@ -97,10 +97,13 @@ func (p *program) serverOf(given string, running *report) (signal.URL, error) {
 	return self.Signal, err
 }
 
+// lookAtHost fills in the addresses of this host.
+func (f *facts) lookAtHost() { f.Addresses, _ = network.Addresses() } // none says the same
+
 // lookAtNetwork fills in what concerns the network of this host, and the signal server.
 func (f *facts) lookAtNetwork(ctx context.Context) {
 	f.Server = f.URL.Addr
-	f.Addresses, _ = network.Addresses() // none says the same
+	f.lookAtHost()
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	asking.Go(func() { f.Router, _ = portmap.Probe(ctx) }) // no router opens no port

@@ -208,6 +208,43 @@ func TestStepsWithoutServer(t *testing.T) {
 	}
 }
 
+// TestStepsWithoutNetwork says of nothing that it works which was not reached.
+func TestStepsWithoutNetwork(t *testing.T) {
+	f := well()
+	f.Addresses, f.Hello, f.Probed, f.NAT, f.Running.Signal.Connected = nil, client.ErrUnreachable, false, network.NAT{}, false
+	f.Pong, f.PongErr = nil, &askError{Code: "no-path", Reason: "nobody"}
+	want := map[string]string{stepNetwork: "wrong", stepRunning: "ok"}
+	for _, s := range newDiagnosis(f).Steps {
+		if state := cmp.Or(want[s.Name], "unknown"); s.State != state {
+			t.Errorf("step %q is %s, want %s", s.Name, s.State, state)
+		}
+	}
+}
+
+// TestTelling: each step is told once, as soon as it is known; a NAT that may be no hindrance
+// waits for the tunnel.
+func TestTelling(t *testing.T) {
+	f := well()
+	f.NAT.Mapping, f.Pong = network.Dependent, nil
+	var out strings.Builder
+	tell := telling{out: &out, f: f, silent: func() bool { return false }}
+	says := func(last, want string) {
+		t.Helper()
+		out.Reset()
+		if tell.upTo(last); out.String() != want {
+			t.Errorf("up to %q it says %q, want %q", last, &out, want)
+		}
+	}
+	says(stepNetwork, "✔ this machine has a network\n")
+	says(stepLogin, "✔ the signal server can be reached\n✔ UDP passes\n")
+	f.Pong = &pong{Peer: "home", Path: "direct"}
+	says(stepDirect, "✔ direct paths are possible\n✔ a peerway runs with this state folder\n✔ it is logged in to the signal server\n"+
+		"✔ the peer is online\n✔ the peer answers\n✔ the tunnel goes direct\n")
+	f.ServiceErr = &askError{Code: "upstream", Reason: "refused"}
+	says(stepService, "✘ the service answers\n")
+	says(stepService, "")
+}
+
 func TestVerdict(t *testing.T) {
 	for want, change := range map[string]func(*facts){
 		"good": func(*facts) {},
