@@ -133,7 +133,7 @@ type tunnelReport struct {
 	Peer     string  `json:"peer"`
 	Path     string  `json:"path"` // "direct", "relay-udp", "relay-ws", or "none" as yet
 	Remote   string  `json:"remote"`
-	RTT      float64 `json:"rtt_ms"`
+	RTT      float64 `json:"rtt_ms,omitempty"` // missing: not known
 	Streams  int     `json:"streams"`
 	BytesIn  int64   `json:"bytes_in"`
 	BytesOut int64   `json:"bytes_out"`
@@ -155,9 +155,9 @@ type pathReport struct {
 	Path     string  `json:"path"`
 	Remote   string  `json:"remote"`
 	InUse    bool    `json:"in_use"`
-	RTT      float64 `json:"rtt_ms"`     // 0: not known
-	Loss     float64 `json:"loss"`       // 0 to 1
-	BytesIn  int64   `json:"bytes_in_s"` // in a second, of the path in use
+	RTT      float64 `json:"rtt_ms,omitempty"` // missing: not known
+	Loss     float64 `json:"loss"`             // 0 to 1
+	BytesIn  int64   `json:"bytes_in_s"`       // in a second, of the path in use
 	BytesOut int64   `json:"bytes_out_s"`
 	Heard    *int64  `json:"heard_ms,omitempty"` // ago; missing: never
 	Age      int64   `json:"age_ms"`             // of all that
@@ -201,7 +201,7 @@ func (r report) write(w io.Writer) error {
 		fmt.Fprintln(t, "\nTUNNEL\tPATH\tREMOTE\tRTT\tLOSS\tSTREAMS\tIN\tOUT\tUP")
 	}
 	for _, u := range r.Tunnels {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f ms\t%s\t%d\t%s\t%s\t%v\n", u.Peer, u.Path, cmp.Or(u.Remote, "-"), u.RTT, u.loss(), u.Streams,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%v\n", u.Peer, u.Path, cmp.Or(u.Remote, "-"), u.roundTrip(), u.loss(), u.Streams,
 			byteCount(u.BytesIn), byteCount(u.BytesOut), time.Duration(u.Up)*time.Second)
 	}
 	if err := t.Flush(); err != nil {
@@ -225,6 +225,14 @@ func (u tunnelReport) reasons() []found {
 	return diagnose(&facts{Peer: u.Peer, Pong: &pong{
 		Peer: u.Peer, Path: u.Path, Why: u.Why, Limits: u.Limits, PeerLimits: u.PeerLimits,
 	}}, []string{stepDirect})
+}
+
+// roundTrip returns that of the path in use.
+func (u tunnelReport) roundTrip() string {
+	if u.RTT == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f ms", u.RTT)
 }
 
 // loss returns that of the path in use.

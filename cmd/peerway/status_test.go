@@ -75,6 +75,18 @@ func TestStatusIsAsPromised(t *testing.T) {
 	}
 }
 
+// TestUnmeasured: what was not measured is not said to be nothing.
+func TestUnmeasured(t *testing.T) {
+	r := report{Tunnels: []tunnelReport{{Peer: "home", Path: "relay-ws", Paths: []pathReport{{Path: "relay-ws", InUse: true}}}}}
+	var text bytes.Buffer
+	if err := r.write(&text); err != nil || strings.Contains(text.String(), "0.0 ms") {
+		t.Errorf("%v\n%s", err, &text)
+	}
+	if b, err := json.Marshal(r); err != nil || bytes.Contains(b, []byte("rtt_ms")) {
+		t.Errorf("%v\n%s", err, b)
+	}
+}
+
 // Without a signal server nobody knows who is online, but for those with a tunnel.
 func TestStatusWithoutSignalServer(t *testing.T) {
 	var text bytes.Buffer
