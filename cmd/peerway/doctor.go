@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,24 +21,24 @@ func (p *program) doctor() *cobra.Command {
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:   "doctor [PEER[/SERVICE]]",
+		Use:   "doctor [PEER[/SERVICE] | SERVICE | URL]",
 		Short: "Find out what does not work, hop by hop, and what to do about it",
 		Long: `Doctor goes the way of a connection, from this machine to the signal server, the peer and the real server, and
 tells of every step whether it works (✔), works but not as well as it could (!), or does not work (✘), why, and
-what to do. What lies behind a step that does not work is not known (·).
+what to do. A SERVICE that only one peer has is enough, and so is its URL on this machine. What lies behind a step that does not work is not known (·).
 
 With --json it prints one object. Fields are only ever added, and the codes do not change. The exit code is 0 if
 every step works, also where a tunnel is relayed, and 1 if one does not.`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var peer, service string
+			var what string
 			if len(args) > 0 {
-				peer, service, _ = strings.Cut(args[0], "/")
-				if peer == "" {
-					return usageError(cmd, fmt.Errorf("%q names no peer: it begins with a slash", args[0]))
+				what = args[0]
+				if _, err := targetOf(what, nil); err != nil {
+					return usageError(cmd, fmt.Errorf("%.80q: %w", what, err))
 				}
 			}
-			return p.runDoctor(cmd.Context(), &facts{Peer: peer, Service: service}, server, asJSON)
+			return p.runDoctor(cmd.Context(), what, server, asJSON)
 		},
 	}
 	askFlag(cmd, &server)
@@ -48,12 +47,16 @@ every step works, also where a tunnel is relayed, and 1 if one does not.`,
 	return cmd
 }
 
-func (p *program) runDoctor(ctx context.Context, f *facts, server string, asJSON bool) error {
+func (p *program) runDoctor(ctx context.Context, what, server string, asJSON bool) error {
+	f := &facts{}
 	switch running, err := askStatus(ctx, p.statePath()); {
 	case err == nil:
 		f.Running = &running
 	case !errors.Is(err, errNotRunning):
 		return err
+	}
+	if what != "" {
+		f.aim(what)
 	}
 	var err error
 	if f.URL, err = p.serverOf(server, f.Running); err != nil {
@@ -85,6 +88,16 @@ func (p *program) runDoctor(ctx context.Context, f *facts, server string, asJSON
 		err = fail(exitOther, "%d %s", n, map[bool]string{true: "thing is wrong", false: "things are wrong"}[n == 1])
 	}
 	return err
+}
+
+// aim says what doctor was asked about, which names a target.
+func (f *facts) aim(what string) {
+	var peers []peerReport
+	if f.Running != nil {
+		peers = f.Running.Peers
+	}
+	target, _ := targetOf(what, peers)
+	f.Peer, f.Service = target.Peer, target.Service
 }
 
 // lookAtLogin has a process that is not logged in try again, if the server can be reached, and

@@ -33,7 +33,11 @@ With --json it prints one object for each answer, or one with "error" where ther
 			if count < 0 {
 				return usageError(cmd, fmt.Errorf("--count %d is less than nothing", count))
 			}
-			return p.runPing(cmd.Context(), args[0], count, asJSON)
+			target, err := targetOf(args[0], nil)
+			if err != nil {
+				return usageError(cmd, fmt.Errorf("%.80q: %w", args[0], err))
+			}
+			return p.runPing(cmd.Context(), target.Peer, count, asJSON)
 		},
 	}
 	cmd.Flags().IntVarP(&count, "count", "c", 0, "how often to ask; 0 is until the path is direct, 15 times at most")
