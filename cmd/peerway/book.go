@@ -90,9 +90,10 @@ func (b *book) save(log *slog.Logger) {
 	}
 }
 
-// add remembers a peer, also for the next life of this process, and returns the
-// name that it has here: its own, or one like it if another peer has that.
-func (b *book) add(id signal.PeerID, name string) (string, error) {
+// add remembers a peer that was paired at a signal server, also for the next life of this
+// process, and returns the name that it has here: its own, or one like it if another peer has
+// that.
+func (b *book) add(id signal.PeerID, name, server string) (string, error) {
 	if err := signal.ValidName(name); err != nil {
 		return "", err
 	}
@@ -103,7 +104,7 @@ func (b *book) add(id signal.PeerID, name string) (string, error) {
 		return "", fmt.Errorf("%d peers are paired with this one, which is the limit", len(peers))
 	}
 	name = freeName(name, peers)
-	peers = append(peers, state.Peer{ID: id, Name: name, Paired: time.Now()})
+	peers = append(peers, state.Peer{ID: id, Name: name, Paired: time.Now(), Server: server})
 	if err := b.dir.SavePeers(peers); err != nil {
 		return "", err
 	}
@@ -218,8 +219,8 @@ func (b *book) services(name string) []signal.Service {
 }
 
 // report describes the peers in the order in which they were paired. url returns where a
-// service is on this machine, or "".
-func (b *book) report(url func(peer string, s signal.Service) string) []peerReport {
+// service is on this machine, or ""; server is the signal server.
+func (b *book) report(url func(peer string, s signal.Service) string, server string) []peerReport {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := make([]peerReport, len(b.peers))
@@ -228,6 +229,9 @@ func (b *book) report(url func(peer string, s signal.Service) string) []peerRepo
 		list[i] = peerReport{
 			Name: p.Name, ID: p.ID.String(), Online: seen.Online, Services: []string{},
 			Remembered: seen.Peer.IsZero() && len(seen.Services) > 0,
+		}
+		if p.Server != server {
+			list[i].PairedAt = p.Server
 		}
 		for _, s := range seen.Services {
 			list[i].Services = append(list[i].Services, s.Name)

@@ -35,7 +35,7 @@ func newTestBook(t *testing.T) *book {
 func add(t *testing.T, b *book, name string) (signal.PeerID, string) {
 	t.Helper()
 	id := signal.NewIdentity().PeerID()
-	got, err := b.add(id, name)
+	got, err := b.add(id, name, "203.0.113.10:7443")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestNamesAreNotTakenOver(t *testing.T) {
 		t.Error("the second home took the first one's name")
 	}
 	// Neither by pairing again, nor by what the server says.
-	if name, err := b.add(other, "home"); name != "home-2" || err != nil {
+	if name, err := b.add(other, "home", ""); name != "home-2" || err != nil {
 		t.Errorf("the second home, paired again, is called %q, %v", name, err)
 	}
 	if name, _, _ := b.note(&signal.Presence{Peer: other, Name: "home", Online: true}); name != "home-2" {
@@ -94,7 +94,7 @@ func TestNotePresence(t *testing.T) {
 	b.note(&signal.Presence{Peer: id}) // gone, and the server says no more of it
 	got := b.report(func(peer string, s signal.Service) string {
 		return map[string]string{"cam": "rtsp://here/" + peer}[s.Name]
-	})
+	}, "203.0.113.10:7443")
 	want := []peerReport{{Name: "home", ID: id.String(), Services: []string{"cam"}, URLs: map[string]string{"cam": "rtsp://here/home"}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("report() = %+v, want %+v", got, want)
@@ -118,7 +118,7 @@ func TestServicesAreRemembered(t *testing.T) {
 			if err := errors.Join(err, again.recall(log)); err != nil {
 				t.Fatal(err)
 			}
-			return again.report(func(string, signal.Service) string { return "" })
+			return again.report(func(string, signal.Service) string { return "" }, "203.0.113.10:7443")
 		}
 		say := func(id signal.PeerID, online bool, services ...signal.Service) {
 			b.note(&signal.Presence{Peer: id, Online: online, Services: services})
@@ -177,10 +177,22 @@ func TestBookIsBounded(t *testing.T) {
 	for i := range signal.MaxAllowed {
 		b.peers = append(b.peers, state.Peer{ID: signal.NewIdentity().PeerID(), Name: fmt.Sprint("p", i)})
 	}
-	if _, err := b.add(signal.NewIdentity().PeerID(), "home"); err == nil {
+	if _, err := b.add(signal.NewIdentity().PeerID(), "home", ""); err == nil {
 		t.Error("one too many was added")
 	}
-	if _, err := b.add(b.peers[0].ID, "home"); err != nil {
+	if _, err := b.add(b.peers[0].ID, "home", ""); err != nil {
 		t.Errorf("a known peer, paired again: %v", err)
+	}
+}
+
+// TestPairedElsewhere: who changes to another signal server leaves the peers of the old one.
+func TestPairedElsewhere(t *testing.T) {
+	b := newTestBook(t)
+	add(t, b, "home") // at 203.0.113.10
+	for server, want := range map[string]string{"203.0.113.10:7443": "", "198.51.100.1:7443": "203.0.113.10:7443"} {
+		nowhere := func(string, signal.Service) string { return "" }
+		if got := b.report(nowhere, server)[0].PairedAt; got != want {
+			t.Errorf("at %s home was paired at %q, want %q", server, got, want)
+		}
 	}
 }

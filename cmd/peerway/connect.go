@@ -188,7 +188,7 @@ func (p *program) pair(ctx context.Context, dir *state.Dir, code signal.Code, lo
 		}
 		return explainPair(code, names.size() > 0, err)
 	}
-	peer, err := names.add(paired.Peer, paired.Name)
+	peer, err := names.add(paired.Peer, paired.Name, paired.URL.Addr)
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,19 @@ func (f *facts) opens() bool {
 func (f *facts) direct() bool  { return f.Pong != nil && f.Pong.Path == "direct" }
 func (f *facts) relayed() bool { return f.Pong != nil && strings.HasPrefix(f.Pong.Path, "relay") }
 
+// pairedAt returns the signal server at which the peer was paired, if another one is used now.
+func (f *facts) pairedAt() string {
+	if f.Running == nil {
+		return ""
+	}
+	for _, p := range f.Running.Peers {
+		if p.Name == f.Peer {
+			return p.PairedAt
+		}
+	}
+	return ""
+}
+
 // noName reports whether the server's name cannot be looked up.
 func (f *facts) noName() bool {
 	_, unknown := errors.AsType[*net.DNSError](f.Hello)

@@ -181,7 +181,17 @@ func findingsOfPeer() []finding {
 			text:  func(f *facts) string { return fmt.Sprintf("no peer is called %q here", f.Peer) },
 			fix:   say("peerway ls shows those that are known; pair with it by a code of peerway expose"),
 		}, {
-			code: "peer-offline", step: stepPeer, weight: broken, after: append(noServer(), "not-running", "not-logged-in"),
+			code: "peer-elsewhere", step: stepPeer, weight: broken, after: append(noServer(), "not-running", "not-logged-in"),
+			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "peer-offline" && f.pairedAt() != "" },
+			text: func(f *facts) string {
+				return fmt.Sprintf("%s was paired at the signal server %s; this side uses another one now, to which %[1]s is not connected", f.Peer, f.pairedAt())
+			},
+			fix: func(f *facts) string {
+				return fmt.Sprintf("to go back, run peerway connect with a code of %s; else start peerway expose there with --signal and the URL of the new one, "+
+					"and pair again", f.Peer)
+			},
+		}, {
+			code: "peer-offline", step: stepPeer, weight: broken, after: append(noServer(), "not-running", "not-logged-in", "peer-elsewhere"),
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "peer-offline" },
 			text:  func(f *facts) string { return f.Peer + " is not connected to the signal server" },
 			fix:   say("start peerway there and check its network"),

@@ -70,15 +70,19 @@ func TestFindings(t *testing.T) {
 		"not-running":   func(f *facts) { f.Running, f.Pong = nil, nil },
 		"not-logged-in": func(f *facts) { f.Running.Signal.Connected = false; f.Pong, f.PongErr = nil, offline },
 		"peer-unknown":  func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "unknown-name", Reason: "who?"} },
-		"peer-offline":  func(f *facts) { f.Pong, f.PongErr = nil, offline },
-		"peer-refuses":  func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "not-allowed", Reason: "no"} },
-		"no-answer":     func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "no-path", Reason: "silence", Fix: "wait"} },
-		"relayed":       func(f *facts) { f.Pong.Path, f.Pong.Why = "relay-udp", "the NAT is hard" },
-		"no-udp":        func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-ws", []string{limitNoUDP, limitMetered, limitShut} },
-		"peer-no-udp":   func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-ws", []string{limitNoUDP, limitHard} },
-		"no-stun":       func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitUnasked} },
-		"peer-no-stun":  func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitUnasked} },
-		"metered":       func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard, limitMetered} },
+		"peer-elsewhere": func(f *facts) {
+			f.Running.Peers = []peerReport{{Name: "home", PairedAt: "198.51.100.1:7443"}}
+			f.Pong, f.PongErr = nil, offline
+		},
+		"peer-offline": func(f *facts) { f.Pong, f.PongErr = nil, offline },
+		"peer-refuses": func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "not-allowed", Reason: "no"} },
+		"no-answer":    func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "no-path", Reason: "silence", Fix: "wait"} },
+		"relayed":      func(f *facts) { f.Pong.Path, f.Pong.Why = "relay-udp", "the NAT is hard" },
+		"no-udp":       func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-ws", []string{limitNoUDP, limitMetered, limitShut} },
+		"peer-no-udp":  func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-ws", []string{limitNoUDP, limitHard} },
+		"no-stun":      func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitUnasked} },
+		"peer-no-stun": func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitUnasked} },
+		"metered":      func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard, limitMetered} },
 		"peer-metered": func(f *facts) {
 			f.Pong.Path, f.Pong.PeerLimits, f.Pong.PeerWhy = "relay-udp", []string{limitMetered}, "nobody answers"
 		},

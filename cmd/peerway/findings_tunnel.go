@@ -44,7 +44,7 @@ func findingsOfTunnel() []finding {
 	return slices.Concat(
 		[]finding{{
 			code: "no-answer", step: stepTunnel, weight: broken,
-			after: append(noServer(), "not-running", "not-logged-in", "peer-unknown", "peer-offline", "peer-refuses"),
+			after: append(noServer(), "not-running", "not-logged-in", "peer-unknown", "peer-elsewhere", "peer-offline", "peer-refuses"),
 			found: func(f *facts) bool { return f.PongErr != nil },
 			text:  func(f *facts) string { return f.PongErr.Reason },
 			fix:   func(f *facts) string { return f.PongErr.Fix },

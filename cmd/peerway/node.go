@@ -243,7 +243,7 @@ func (n *node) offerCode(ctx context.Context) error {
 // admit lets a peer in from now on.
 func (n *node) admit(p client.Paired) error {
 	before, again := n.book.name(p.Peer)
-	name, err := n.book.add(p.Peer, p.Name)
+	name, err := n.book.add(p.Peer, p.Name, n.cfg.url.Addr)
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (n *node) report() report {
 	r := report{
 		Role: n.role(), Name: n.displayName(), ID: n.id.String(),
 		Signal:  n.uplink.report(),
-		Peers:   n.book.report(n.localURL),
+		Peers:   n.book.report(n.localURL, n.cfg.url.Addr),
 		Tunnels: []tunnelReport{},
 	}
 	if router, reached := n.tunnels.OpenPort(); router.IsValid() {

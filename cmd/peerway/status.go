@@ -126,6 +126,8 @@ type peerReport struct {
 
 	URLs map[string]string `json:"urls,omitempty"` // gateway: where services are on this machine
 
+	PairedAt string `json:"paired_at,omitempty"` // the signal server, if another one is used now
+
 	Remembered bool `json:"remembered,omitempty"` // the services are those of an earlier life; nothing was heard since
 }
 

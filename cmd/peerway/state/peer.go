@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"peerway/signal"
@@ -15,6 +16,7 @@ type Peer struct {
 	ID     signal.PeerID
 	Name   string // display name
 	Paired time.Time
+	Server string // HOST:PORT of the signal server at which it was paired; empty: not known
 }
 
 // Identity returns the private key of the folder. It makes one, and saves it,
@@ -77,8 +79,8 @@ func parsePeers(path string, content []byte) ([]Peer, error) {
 }
 
 func parsePeer(words []string) (Peer, error) {
-	if len(words) != 3 {
-		return Peer{}, errors.New("want ID NAME DATE")
+	if len(words) != 3 && len(words) != 4 {
+		return Peer{}, errors.New("want ID NAME DATE and perhaps HOST:PORT")
 	}
 	id, err := signal.ParsePeerID(words[0])
 	if err != nil {
@@ -91,14 +93,15 @@ func parsePeer(words []string) (Peer, error) {
 	if err != nil {
 		return Peer{}, fmt.Errorf("%q is not a date as 2006-01-02T15:04:05Z", words[2])
 	}
-	return Peer{id, words[1], paired}, nil
+	return Peer{id, words[1], paired, strings.Join(words[3:], "")}, nil
 }
 
 func formatPeers(peers []Peer) []byte {
 	var b bytes.Buffer
 	b.WriteString("# The peers that this one has paired with: ID NAME DATE\n")
 	for _, p := range peers {
-		fmt.Fprintf(&b, "%s %s %s\n", p.ID, p.Name, p.Paired.UTC().Format(time.RFC3339))
+		words := []string{p.ID.String(), p.Name, p.Paired.UTC().Format(time.RFC3339), p.Server}
+		fmt.Fprintln(&b, strings.TrimSpace(strings.Join(words, " ")))
 	}
 	return b.Bytes()
 }

@@ -88,7 +88,7 @@ func fill(t *testing.T, d *state.Dir) ([]state.Peer, state.Self) {
 	t.Helper()
 	peers := []state.Peer{
 		{ID: signal.NewIdentity().PeerID(), Name: "home", Paired: time.Unix(1e9, 0).UTC()},
-		{ID: signal.NewIdentity().PeerID(), Name: "office-2", Paired: time.Unix(2e9, 0).UTC()},
+		{ID: signal.NewIdentity().PeerID(), Name: "office-2", Paired: time.Unix(2e9, 0).UTC(), Server: "[2001:db8::1]:7443"},
 	}
 	self := state.Self{Name: "laptop", Signal: signal.URL{Addr: "203.0.113.10:7443", Pin: signal.Pin{1}, Secret: signal.Secret{2}}}
 	if _, err := d.Identity(); err != nil {
