@@ -33,7 +33,7 @@ func TestPutAside(t *testing.T) {
 	} {
 		begun := time.Now()
 		test.spoil()
-		gateway.waitPath(time.Minute, "home", test.path)
+		gateway.waitPath(3*time.Minute, "home", test.path)
 		took := time.Since(begun)
 		viewer.waitFrames(30)
 		_, stall := viewer.out.countSince(begun, isFrame)
