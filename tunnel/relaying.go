@@ -163,7 +163,7 @@ func (c *climber) moor(places []relay.Place) {
 func (c *climber) answered(a relayAnswer) {
 	now := time.Now()
 	if m := c.relay.at(a.from); m != nil && m.binding.Hear(now, a.packet) {
-		if m.addr != a.from { // it is this one that answers
+		if m.addr != a.from && !m.up { // it is this one that answers; what is in use stays
 			m.turn()
 		}
 		c.keepRelays(now)
