@@ -126,6 +126,19 @@ func (m *mooring) know(place relay.Place) {
 	}
 }
 
+// hear takes an answer of the relay, at whichever of its addresses, and reports whether it is
+// genuine. The address that answered is the one to go to, but a place at which the peer was
+// found stays as it is: the answer may be a late one.
+func (m *mooring) hear(now time.Time, a relayAnswer) bool {
+	if !m.binding.Hear(now, a.packet) {
+		return false
+	}
+	if m.addr != a.from && !m.up {
+		m.turn()
+	}
+	return true
+}
+
 // moor takes places at relays, and leaves others.
 func (c *climber) moor(places []relay.Place) {
 	if len(places) == 0 {
@@ -162,10 +175,7 @@ func (c *climber) moor(places []relay.Place) {
 // answered takes what a relay has said.
 func (c *climber) answered(a relayAnswer) {
 	now := time.Now()
-	if m := c.relay.at(a.from); m != nil && m.binding.Hear(now, a.packet) {
-		if m.addr != a.from && !m.up { // it is this one that answers; what is in use stays
-			m.turn()
-		}
+	if m := c.relay.at(a.from); m != nil && m.hear(now, a) {
 		c.keepRelays(now)
 	}
 }

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/netip"
@@ -151,4 +152,50 @@ func TestRelayIsRenumbered(t *testing.T) {
 	want("with the next grant", other, renumbered)
 	m.know(relay.Place{Addr: other})
 	want("without the new address", other, netip.AddrPort{})
+}
+
+// TestLateAnswerOfARelay: the address of a relay that answers is the one to go to, until the
+// peer was found through it: then a late answer of the other one changes nothing.
+func TestLateAnswerOfARelay(t *testing.T) {
+	r, now := runRelay(t, "relay"), time.Now()
+	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(r.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	other := netip.MustParseAddrPort("[2001:db8::1]:1")
+	m := &mooring{addr: r.addr, other: other, binding: relay.NewBinding(r.Grant(1, 0, 1, now.Add(time.Minute), relay.Limits{}))}
+	in := make([]byte, 1500)
+	answer := func(from netip.AddrPort) relayAnswer {
+		t.Helper()
+		m.binding.Hurry()
+		if _, err := conn.Write(m.binding.Tick(now)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := conn.Read(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return relayAnswer{bytes.Clone(in[:n]), from}
+	}
+	want := func(when string, at netip.AddrPort) {
+		t.Helper()
+		if m.addr != at {
+			t.Errorf("%s: at %v, want %v", when, m.addr, at)
+		}
+	}
+	if m.hear(now, relayAnswer{[]byte("no answer"), other}) {
+		t.Error("what is no answer was taken for one")
+	}
+	want("after a forged answer", r.addr)
+	if !m.hear(now, answer(other)) {
+		t.Fatal("an answer was not taken")
+	}
+	want("when the other address answers", other)
+	m.up = true
+	now = now.Add(time.Minute / 2)
+	if !m.hear(now, answer(r.addr)) {
+		t.Fatal("a late answer was not taken")
+	}
+	want("after a late answer", other)
 }
