@@ -113,7 +113,7 @@ func (p *Puncher) Dial(ctx context.Context, config AttemptConfig) (*Attempt, err
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	pt := &port{
 		puncher: p, ufrag: rand.Text()[:16], key: []byte(rand.Text()), controlling: config.Controlling,
-		write: p.config.Write, number: p.config.Port,
+		peer: config.Peer, write: p.config.Write, number: p.config.Port,
 		remotes: make(map[netip.AddrPort]*remote),
 	}
 	own := p.openOwn(pt, &config)

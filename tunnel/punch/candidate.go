@@ -9,14 +9,10 @@ import (
 	"github.com/pion/ice/v3"
 )
 
-// How many addresses an attempt offers, of the host and mapped ones, and how many
-// addresses of the peer it will ever send a check to: those that the peer signalled and
-// those that it was heard from. The peer may be hostile, and each costs 20
-// packets a second.
+// How many addresses an attempt offers, of the host and mapped ones.
 const (
-	maxHosts   = 6
-	maxMapped  = 4
-	maxRemotes = 32
+	maxHosts  = 6
+	maxMapped = 4
 )
 
 // A candidate is an address at which a side may be reachable.

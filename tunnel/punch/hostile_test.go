@@ -2,6 +2,7 @@ package punch_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"peerway/signal"
 	"peerway/tunnel/punch"
 )
 
@@ -192,11 +194,11 @@ func TestManyCandidates(t *testing.T) {
 		if e, ok := (<-one.Events()).(punch.Failed); !ok {
 			t.Errorf("event %T, want Failed", e)
 		}
-		if len(asked) != 32 {
-			t.Errorf("%d addresses got packets, want 32", len(asked))
+		if len(asked) != 10 {
+			t.Errorf("%d addresses got packets, want 10", len(asked))
 		}
 		for to, times := range asked {
-			if times > 170 {
+			if times < 60 || times > 90 {
 				t.Errorf("%v got %d packets", to, times)
 			}
 		}
@@ -207,9 +209,11 @@ func BenchmarkAttempt(b *testing.B) {
 	n := newNetwork(0)
 	h, peer := n.host("192.0.2.1:1111", open, ""), n.host("198.51.100.2:2222", open, "")
 	b.ReportAllocs()
-	for b.Loop() {
-		one, err1 := h.Dial(b.Context(), punch.AttemptConfig{Controlling: true})
-		two, err2 := peer.Dial(b.Context(), punch.AttemptConfig{})
+	for i := uint32(0); b.Loop(); i++ {
+		var id signal.PeerID // a new one each time: what one may cost is bounded
+		binary.NativeEndian.PutUint32(id[:], i)
+		one, err1 := h.Dial(b.Context(), punch.AttemptConfig{Peer: id, Controlling: true})
+		two, err2 := peer.Dial(b.Context(), punch.AttemptConfig{Peer: id})
 		if err1 != nil || err2 != nil {
 			b.Fatal(err1, err2)
 		}

@@ -200,11 +200,13 @@ func TestHostilePeerCostsLittle(t *testing.T) {
 	for i := range 10_000 {
 		p.Deliver(packet, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), uint16(i)|1))
 	}
-	if len(at.remotes) > maxRemotes || len(at.links[0].queue) > queueSize {
+	if len(at.remotes) > maxHeard || len(at.links[0].queue) > queueSize {
 		t.Errorf("%d remotes, %d packets queued", len(at.remotes), len(at.links[0].queue))
 	}
+	to := netip.MustParseAddrPort("192.0.2.7:7")
+	at.admit(to, true).measure(1) // else few checks are sent
 	for i := range 10 * maxOpen {
-		if err := at.opens([12]byte{byte(i), byte(i >> 8), 9}, netip.AddrPort{}); err != nil {
+		if err := at.opens([12]byte{byte(i), byte(i >> 8), 9}, to); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -227,6 +229,7 @@ func TestLibraryMessagesPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	at.admit(netip.MustParseAddrPort("1.2.3.4:5"), true)
 	if _, err := at.links[0].WriteTo(m.Raw, &net.UDPAddr{IP: net.IPv4(1, 2, 3, 4), Port: 5}); err != nil {
 		t.Error(err)
 	}

@@ -1,12 +1,15 @@
 package punch
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"peerway/signal"
 )
 
 const (
@@ -21,7 +24,7 @@ const (
 
 	// maxOpen bounds the requests of an attempt that wait for an answer: its
 	// addresses, asked 20 times a second, for answerLife.
-	maxOpen = maxRemotes * 20 * 4
+	maxOpen = (maxSignalled + maxHeard) * 20 * 4
 )
 
 // A port is the share of a socket that one attempt has: an [ice.UDPMux] for a
@@ -31,6 +34,7 @@ type port struct {
 	ufrag       string
 	key         []byte // the local password: peers sign requests with it
 	controlling bool
+	peer        signal.PeerID
 	write       func(p []byte, to netip.AddrPort) error // from the socket
 	via         atomic.Pointer[detour]                  // for one address; nil: there is none
 	number      uint16                                  // of its local port
@@ -42,12 +46,6 @@ type port struct {
 	remotes   map[netip.AddrPort]*remote
 	open      []openRequest // oldest first
 	seen      tally
-}
-
-// A remote is an address of the peer.
-type remote struct {
-	rtt       time.Duration // smoothed; 0 until a check was answered
-	signalled bool          // by the peer, not only heard from
 }
 
 type openRequest struct {
@@ -122,13 +120,14 @@ func (p *port) Close() error {
 
 // receiveRequest queues an authentic check of the peer.
 func (p *port) receiveRequest(m message, from netip.AddrPort) {
+	now := time.Now()
 	p.puncher.mu.Lock()
 	p.seen.heard++
 	if m.controlling == p.controlling {
 		p.seen.conflicts++
 	}
 	l := p.links[familyOf(from.Addr())]
-	ok := !p.closed && l != nil && usable(from) && p.admit(from) != nil
+	ok := !p.closed && l != nil && usable(from) && p.hears(from, now)
 	p.puncher.mu.Unlock()
 	if ok {
 		l.push(m.raw, from)
@@ -147,21 +146,11 @@ func (p *port) receiveAnswer(m message, from netip.AddrPort) {
 	}
 	delete(p.puncher.exchange, m.id)
 	p.seen.answered++
-	if r := p.admit(from); r != nil {
+	if r := p.remotes[from]; r != nil {
 		r.measure(now.Sub(x.sentAt))
 	}
 	p.puncher.mu.Unlock()
 	l.push(m.raw, from)
-}
-
-// measure adds one round trip time, as RFC 6298 section 2 does.
-func (r *remote) measure(rtt time.Duration) {
-	rtt = max(rtt, time.Microsecond)
-	if r.rtt == 0 {
-		r.rtt = rtt
-		return
-	}
-	r.rtt += (rtt - r.rtt) / 8
 }
 
 // A detour is another socket that packets to an address leave by.
@@ -179,15 +168,8 @@ func (p *port) send(b []byte, to netip.AddrPort) error {
 	return p.write(b, to)
 }
 
-// admit returns the entry of an address of the peer, or nil if it has too many.
-func (p *port) admit(addr netip.AddrPort) *remote {
-	r := p.remotes[addr]
-	if r == nil && len(p.remotes) < maxRemotes {
-		r = &remote{}
-		p.remotes[addr] = r
-	}
-	return r
-}
+// errPaced is why a check is not sent: there were enough of them.
+var errPaced = errors.New("enough checks were sent")
 
 // opens takes note of a request that is about to be sent.
 func (p *port) opens(id transactionID, to netip.AddrPort) error {
@@ -196,6 +178,9 @@ func (p *port) opens(id transactionID, to netip.AddrPort) error {
 	defer p.puncher.mu.Unlock()
 	if p.closed {
 		return io.ErrClosedPipe
+	}
+	if !p.asks(to, now) {
+		return errPaced
 	}
 	stale := 0
 	for stale < len(p.open) && (now.Sub(p.open[stale].sentAt) > answerLife || len(p.open)-stale >= maxOpen) {
@@ -294,7 +279,10 @@ func (l *link) WriteTo(b []byte, addr net.Addr) (int, error) {
 		return 0, err
 	}
 	if m.class == classRequest {
-		if err := l.port.opens(m.id, to); err != nil {
+		switch err := l.port.opens(m.id, to); {
+		case errors.Is(err, errPaced):
+			return len(b), nil // as if it were lost
+		case err != nil:
 			return 0, err
 		}
 	}

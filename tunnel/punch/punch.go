@@ -50,6 +50,7 @@ type Puncher struct {
 	exchange map[transactionID]exchange // requests sent and not answered yet
 	attempts map[string]*port           // by the local user name fragment
 	mapped   map[netip.AddrPort]mapping // by STUN server
+	checks   checkers
 
 	searching sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
 	budget    budget     // of these; guarded by searching
@@ -75,6 +76,7 @@ func New(config Config) *Puncher {
 		exchange: make(map[transactionID]exchange),
 		attempts: make(map[string]*port),
 		mapped:   make(map[netip.AddrPort]mapping),
+		checks:   make(checkers),
 		budget:   newBudget(),
 	}
 }

@@ -79,7 +79,7 @@ func (a *Attempt) AddRemote(candidates []string) error {
 			a.setMeasured(c)
 			continue
 		}
-		if err != nil || !a.wants(c.addr) {
+		if err != nil || !a.wants(c.addr, true) {
 			continue
 		}
 		if err := a.addRemote(c); err != nil {
@@ -152,20 +152,18 @@ func (a *Attempt) haveNews() {
 	}
 }
 
-// wants reports whether checks should be sent to an address that the peer
-// signalled, and counts it.
-func (a *Attempt) wants(addr netip.AddrPort) bool {
+// wants reports whether checks are to be sent to an address from now on, which the peer has
+// signalled or was heard from, and counts it.
+func (a *Attempt) wants(addr netip.AddrPort, signalled bool) bool {
 	ip := addr.Addr()
 	if ip.IsLoopback() && !a.puncher.config.AllowLoopback && !slices.ContainsFunc(a.hosts, netip.Addr.IsLoopback) {
 		return false
 	}
 	p := a.puncher
 	p.mu.Lock()
-	r := a.port.admit(addr)
-	ok := !a.port.closed && a.port.links[familyOf(ip)] != nil && r != nil && !r.signalled
-	if ok {
-		r.signalled = true
-	}
+	r := a.port.remotes[addr]
+	ok := !a.port.closed && a.port.links[familyOf(ip)] != nil && (r == nil || signalled && !r.signalled) &&
+		a.port.admit(addr, signalled) != nil
 	p.mu.Unlock()
 	if ok {
 		a.mu.Lock()
