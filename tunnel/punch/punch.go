@@ -52,8 +52,7 @@ type Puncher struct {
 	mapped   map[netip.AddrPort]mapping // by STUN server
 	checks   checkers
 
-	searching sync.Mutex // held by the attempt that opens many sockets, or shoots at many ports
-	budget    budget     // of these; guarded by searching
+	budget *budget // of attempts that open many sockets, or shoot at many ports
 }
 
 // An exchange is a request that waits for its answer.

@@ -45,12 +45,12 @@ func (a *Attempt) search(working context.Context) {
 		if working.Err() != nil || a.Remote().IsValid() {
 			return
 		}
-		if !ok || !p.searching.TryLock() {
+		if !ok {
 			continue
 		}
-		if !p.budget.has(a.peer, s.cost(), time.Now()) {
-			p.searching.Unlock()
-			continue // until there is enough: the other end may search already
+		turn := p.budget.begin(working, a.peer, s.cost(), time.Now())
+		if turn == nil {
+			continue // until there is one: the other end may search already
 		}
 		done.searches++
 		round := s.peerRound
@@ -59,8 +59,7 @@ func (a *Attempt) search(working context.Context) {
 			round = done.calls
 		}
 		done.answered = s.peerRound
-		a.searchOnce(working, s, round)
-		if a.holds(s) && !s.foreseen() {
+		if again := a.searchOnce(working, turn, s, round); !again && a.holds(s) && !s.foreseen() {
 			return
 		}
 	}
@@ -155,22 +154,22 @@ func (s standing) ready(done progress, now time.Time) bool {
 	return now.Sub(s.since) >= after
 }
 
-// searchOnce is one search, and the use of what it has found. The caller has locked searching.
-func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
+// searchOnce is one search, which ends the turn, and the use of what it has found. It reports
+// whether it was interrupted.
+func (a *Attempt) searchOnce(working context.Context, turn *turn, s standing, round uint8) (again bool) {
 	p := a.puncher
 	p.log.Debug("looks for a path with many packets", "remote", s.peer, "hard", s.hard, "step", s.step, "round", round)
 	var winner *net.UDPConn
 	to := s.peer
 	if s.opens() {
-		winner, to = a.openRound(working, s, round)
+		winner, to = a.openRound(turn.ctx, s, round)
 	} else {
-		a.shootRound(working, s, round)
+		a.shootRound(turn.ctx, s, round)
 	}
 	found := winner != nil || a.Remote().Addr() == s.peer.Addr()
-	p.budget.pay(a.peer, s.cost(), found, time.Now())
-	p.searching.Unlock()
+	again = p.budget.end(turn, found, time.Now())
 	if winner == nil {
-		return
+		return again
 	}
 	defer winner.Close()
 	p.log.Debug("the peer is heard on one of many sockets", "remote", to)
@@ -179,6 +178,7 @@ func (a *Attempt) searchOnce(working context.Context, s standing, round uint8) {
 		a.addRemote(c) // the attempt may be over
 	}
 	p.config.Adopt(working, winner, to)
+	return false
 }
 
 // openRound opens many sockets, and returns the one on which the peer is heard, and where

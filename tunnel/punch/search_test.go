@@ -2,6 +2,7 @@ package punch_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -189,6 +190,52 @@ func TestSearchBeginsAgain(t *testing.T) {
 		time.Sleep(time.Second)
 		if got := s.shots.Load() - before; before == 0 || got == 0 {
 			t.Errorf("%d shots, and then %d", before, got)
+		}
+	})
+}
+
+// A peer with which searches were in vain holds up none with another peer, and has its turn
+// when that is over.
+func TestSearchMakesRoomForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var shots [2]atomic.Int64 // at the bad peer, and the good one
+		p := punch.New(punch.Config{
+			Port:       4444,
+			Interfaces: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil },
+			Write: func(_ []byte, to netip.AddrPort) error {
+				if to.Port() != 5555 {
+					shots[to.Addr().As4()[3]].Add(1)
+				}
+				return nil
+			},
+			Adopt: func(context.Context, *net.UDPConn, netip.AddrPort) {},
+		})
+		begin := func(peer int) *punch.Attempt {
+			a := dial(t, p, punch.AttemptConfig{Peer: signal.PeerID{1 + byte(peer)}, NAT: host.NAT{Mapping: host.Endpoint}})
+			connect(t, a, punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901", Hard: true,
+				Candidates: []string{fmt.Sprintf("s4 1 udp 1694498815 198.51.100.%d 5555 typ srflx", peer)}})
+			return a
+		}
+		in := func(lasts time.Duration) (bad, good int64) {
+			bad, good = shots[0].Load(), shots[1].Load()
+			time.Sleep(lasts)
+			return shots[0].Load() - bad, shots[1].Load() - good
+		}
+		first := begin(0)
+		in(12 * time.Second)
+		first.Close()
+		begin(0)
+		in(200 * time.Millisecond)
+		honest := begin(1)
+		if bad, _ := in(1400 * time.Millisecond); bad == 0 || bad > 100 {
+			t.Errorf("%d shots at the bad peer until it makes room", bad)
+		}
+		if bad, good := in(time.Second); bad != 0 || good < 150 {
+			t.Errorf("%d shots at the bad peer and %d at the good one in a second", bad, good)
+		}
+		honest.Close()
+		if bad, _ := in(time.Second); bad == 0 {
+			t.Error("the interrupted search was not made again")
 		}
 	})
 }
