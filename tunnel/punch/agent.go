@@ -13,11 +13,19 @@ import (
 const (
 	checkInterval = 50 * time.Millisecond // between two checks of the same pair
 	maxChecks     = 160                   // of one pair: 8 s, so that a peer may start late
-	keepAlive     = 2 * time.Second       // between two checks of the path in use
-	loseAfter     = 6 * time.Second       // of silence on it
 	failAfter     = 12 * time.Second      // without a path
 	confirmWithin = 3 * time.Second       // from the first answer to a path
 	reflexiveWait = 60 * time.Millisecond // head start of the peer's own addresses
+)
+
+// The path in use is checked as often as RFC 7675 section 5.1 asks for consent to it, and
+// after silence more often. Who sends something on it, be it that QUIC keeps itself alive, notices
+// its end sooner and by himself. The controlling side has its turn later and so, as a rule, never:
+// the library answers each of its checks with another one.
+const (
+	keepAlive       = 5 * time.Second
+	controllingWait = 2 * time.Second
+	loseAfter       = 10 * time.Second // of silence
 )
 
 // newAgent returns an agent of the ICE library that gathers nothing itself: no
@@ -25,13 +33,16 @@ const (
 func newAgent(p *port) (*ice.Agent, error) {
 	var (
 		disconnected = loseAfter
-		failed       = failAfter - loseAfter // counted from disconnected
+		failed       = failAfter - loseAfter // counted from disconnected; how often the library looks
 		keep         = keepAlive
 		interval     = checkInterval
 		checks       = uint16(maxChecks)
 		host, relay  = time.Duration(0), time.Duration(0)
 		srflx, prflx = reflexiveWait, reflexiveWait
 	)
+	if p.controlling {
+		keep += controllingWait
+	}
 	return ice.NewAgent(&ice.AgentConfig{
 		NetworkTypes:           []ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6},
 		CandidateTypes:         []ice.CandidateType{ice.CandidateTypeHost},

@@ -34,7 +34,7 @@ type Selected struct {
 	RTT    time.Duration
 }
 
-// Lost says that nothing was heard on the selected path for 6 s, although it
+// Lost says that nothing was heard on the selected path for 10 s, although it
 // was asked. It is the last event.
 type Lost struct{}
 

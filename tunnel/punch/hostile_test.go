@@ -122,7 +122,7 @@ func TestReplayedAnswersCountOnce(t *testing.T) {
 			}
 		})
 		start := time.Now()
-		if e, ok := (<-one.Events()).(punch.Lost); !ok || time.Since(start) > 9*time.Second {
+		if e, ok := (<-one.Events()).(punch.Lost); !ok || time.Since(start) > 13*time.Second {
 			t.Errorf("event %T after %v, want Lost", e, time.Since(start))
 		}
 	})

@@ -185,7 +185,7 @@ func (a *Attempt) Remote() netip.AddrPort {
 }
 
 // RTT returns the smoothed round trip time of the selected path, or 0. It is
-// measured with every check, at least each 4 s.
+// measured with every check, about each 5 s.
 func (a *Attempt) RTT() time.Duration { return a.port.rtt(a.Remote()) }
 
 // Close ends the attempt and returns after the release: the shared socket is
