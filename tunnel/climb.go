@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"peerway/tunnel/network"
 	"peerway/tunnel/path"
 	"peerway/tunnel/pathsock"
 	"peerway/tunnel/punch"
@@ -25,14 +24,8 @@ type climber struct {
 	ctx    context.Context // of this one climb
 	out    chan message    // to be sealed and sent through the signal server
 
-	number   uint32           // of the newest attempt
-	begunAt  time.Time        // that began
-	failures uint32           // of attempts, in a row
-	asked    pace             // attempts that the peer has asked for
+	attempts attempts
 	sources  []netip.AddrPort // that count as the peer's, the newest last
-	trying   *punch.Attempt   // not yet selected; nil if there is none
-	chosen   *punch.Attempt   // carries the direct path; nil if there is none
-	mapped   chan mappedAddress
 	vigil    vigil
 	remind   reminder
 
@@ -41,14 +34,6 @@ type climber struct {
 
 	genuine   uint64    // packets of QUIC that were, as of the last tick
 	genuineAt time.Time // when that changed
-
-	asking sync.WaitGroup // STUN queries
-}
-
-// A mappedAddress is where the socket of an attempt can be reached.
-type mappedAddress struct {
-	attempt *punch.Attempt
-	addr    netip.AddrPort
 }
 
 // climb runs until ctx is done. introduced receives at most one error: why the
@@ -56,14 +41,14 @@ type mappedAddress struct {
 func (s *session) climb(ctx context.Context, introduced chan<- error) {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &climber{
-		s:      s,
-		paths:  path.NewPaths(),
-		ctx:    ctx,
-		out:    make(chan message, 8),
-		mapped: make(chan mappedAddress, 4),
-		vigil:  newVigil(s.m.cfg.silent, time.Now(), s.m.cfg.wall()),
+		s:     s,
+		paths: path.NewPaths(),
+		ctx:   ctx,
+		out:   make(chan message, 8),
+		vigil: newVigil(s.m.cfg.silent, time.Now(), s.m.cfg.wall()),
 	}
-	defer c.close()
+	c.attempts = newAttempts(ctx, s, c.tell)
+	defer c.attempts.close()
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	defer cancel()
@@ -87,18 +72,16 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.ration.look(c, now)
 			c.listen(now, stats)
 			c.gather()
-		case event, ok := <-events(c.trying):
+		case event, ok := <-events(c.attempts.trying):
 			c.tried(event, ok)
-		case event, ok := <-events(c.chosen):
+		case event, ok := <-events(c.attempts.chosen):
 			c.kept(event, ok)
 		case <-c.again:
 			c.fly()
-		case mapped := <-c.mapped:
-			c.learned(mapped)
+		case mapped := <-c.attempts.mapped:
+			c.attempts.learned(mapped)
 		case addr := <-s.opened:
-			if c.trying != nil && !c.trying.Own() {
-				c.learned(mappedAddress{c.trying, addr})
-			}
+			c.attempts.opened(addr)
 		case places := <-s.places:
 			c.moor(places)
 		case a := <-s.answers:
@@ -106,155 +89,57 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 		case <-s.moved:
 			c.networkChanged()
 		case nat := <-s.nat:
-			c.learnedNAT(nat)
+			c.attempts.learnedNAT(nat)
 		case msg := <-s.inbox:
 			c.hear(msg)
 		}
 	}
 }
 
-func (c *climber) close() {
-	c.asking.Wait()
-	for _, a := range []*punch.Attempt{c.trying, c.chosen} {
-		if a != nil {
-			a.Close()
-		}
-	}
-}
-
-// events returns the events of an attempt, or a channel that has none.
-func events(a *punch.Attempt) <-chan punch.Event {
-	if a == nil {
-		return nil
-	}
-	return a.Events()
-}
-
-// begin starts an attempt and tells the peer of it with a message of kind k.
+// begin begins an attempt and tells the peer of it with a message of kind k.
 func (c *climber) begin(k kind) {
-	c.begunAt = time.Now()
-	c.paths.AttemptBegun(c.begunAt)
-	d := c.attempt(c.s.role == dialing)
-	c.tell(message{Kind: k, Attempt: c.number, Punch: &d, Instance: c.s.m.cfg.Instance})
-	c.query()
+	now := time.Now()
+	c.paths.AttemptBegun(now)
+	if !c.attempts.begin(now, message{Kind: k, Instance: c.s.m.cfg.Instance}) {
+		c.apply(c.paths.AttemptEnded(now)) // which plans the next one for later
+	}
 }
 
-// beginNext starts the next attempt of the end that dialed. Each third one after two that
-// have failed is made from sockets of its own, which its number tells the peer.
+// beginNext begins the next attempt of the end that dialed.
 func (c *climber) beginNext() {
-	own := c.failures%3 == 2
-	for c.number++; isOwn(c.number) != own; c.number++ {
-	}
+	c.attempts.advance()
 	c.begin(punchOffer)
-}
-
-func isOwn(number uint32) bool { return number%3 == 2 }
-
-// attempt replaces the attempt that is under way and describes the new one. An
-// attempt that cannot even start is one without candidates: the relay carries on.
-func (c *climber) attempt(controlling bool) punch.Description {
-	if c.trying != nil {
-		c.trying.Close()
-		c.trying = nil
-	}
-	a, err := c.s.m.puncher.Dial(c.ctx, punch.AttemptConfig{
-		Peer: c.s.peer, Controlling: controlling, NAT: c.s.m.knownNAT(), Mapped: c.s.m.lastMapped(), Own: isOwn(c.number),
-	})
-	if err != nil {
-		c.s.log.Debug("no attempt at a direct path", "err", err)
-		c.apply(c.paths.AttemptEnded(time.Now())) // which plans the next one for later
-		return punch.Description{}
-	}
-	c.trying = a
-	return a.Local()
-}
-
-// query asks the signal server's STUN for our mapped addresses.
-func (c *climber) query() {
-	if c.trying == nil {
-		return
-	}
-	a := c.trying
-	for _, server := range c.s.m.stunServers() {
-		c.asking.Go(func() {
-			addr, err := c.s.m.mappedBy(c.ctx, a, server)
-			if err != nil {
-				c.s.log.Debug("mapped address is unknown", "remote", server, "err", err)
-				return
-			}
-			select {
-			case c.mapped <- mappedAddress{a, addr}:
-			case <-c.ctx.Done():
-			}
-		})
-	}
-}
-
-// learned tells the peer of an address that was not in the description.
-func (c *climber) learned(mapped mappedAddress) {
-	if c.trying == nil || c.trying != mapped.attempt {
-		return
-	}
-	if more := c.trying.AddMapped(mapped.addr); len(more) > 0 {
-		c.tell(message{Kind: candidates, Attempt: c.number, Candidates: more})
-	}
-}
-
-// learnedNAT tells the peer what has been found out about this side's NAT.
-func (c *climber) learnedNAT(nat network.NAT) {
-	if c.trying != nil && c.trying.SetNAT(nat) {
-		c.tell(message{Kind: candidates, Attempt: c.number, Hard: true, Delta: int8(nat.Delta)})
-	}
 }
 
 // hear acts on a message of the peer.
 func (c *climber) hear(msg message) {
 	switch msg.Kind {
 	case offer, punchOffer:
-		if c.s.role != answering || msg.Punch == nil || !c.asked.allow(time.Now()) {
+		if c.s.role != answering || msg.Punch == nil || !c.attempts.asked.allow(time.Now()) {
 			return
 		}
-		c.number = msg.Attempt
+		c.attempts.number = msg.Attempt
 		reply := answer
 		if msg.Kind == punchOffer {
 			reply = punchReply
 		}
 		c.begin(reply)
-		c.connect(*msg.Punch)
+		c.attempts.connect(*msg.Punch)
 	case answer, punchReply:
-		if c.s.role == dialing && msg.Attempt == c.number && msg.Punch != nil {
+		if c.s.role == dialing && msg.Attempt == c.attempts.number && msg.Punch != nil {
 			c.s.instance.CompareAndSwap(0, msg.Instance)
-			c.connect(*msg.Punch)
+			c.attempts.connect(*msg.Punch)
 		}
 	case candidates:
-		if c.trying != nil && msg.Attempt == c.number {
-			if msg.Hard {
-				c.trying.SetRemoteNAT(true, msg.Delta)
-			}
-			if err := c.trying.AddRemote(msg.Candidates); err != nil {
-				c.s.log.Debug("candidates dropped", "err", err)
-			}
-		}
+		c.attempts.hearMore(msg)
 	case putAside:
 		if c.s.role == answering {
 			c.setAside(time.Now(), path.Aside{Direct: msg.Aside&asideDirect != 0, Relay: msg.Aside&asideRelay != 0})
 		}
 	case punchWish:
-		// The peer may have moved: what it said before is of no use. But both may just have
-		// come to want the same.
-		recent := c.trying != nil && time.Since(c.begunAt) < attemptEvery
-		if c.s.role == dialing && !recent && c.asked.allow(time.Now()) {
+		if c.s.role == dialing && c.attempts.wanted(time.Now()) {
 			c.beginNext()
 		}
-	}
-}
-
-func (c *climber) connect(remote punch.Description) {
-	if c.trying == nil {
-		return
-	}
-	if err := c.trying.Connect(remote); err != nil {
-		c.s.log.Debug("attempt at a direct path", "err", err)
 	}
 }
 
@@ -262,13 +147,10 @@ func (c *climber) connect(remote punch.Description) {
 func (c *climber) tried(event punch.Event, ok bool) {
 	switch e := event.(type) {
 	case punch.Selected:
-		if c.chosen != nil {
-			c.chosen.Close()
-		}
-		c.chosen, c.trying = c.trying, nil
+		c.attempts.choose()
 		c.up(e)
 	case punch.Gathered:
-		c.tell(message{Kind: candidates, Attempt: c.number, Candidates: e.Candidates})
+		c.attempts.tellMore(e.Candidates)
 	default:
 		if f, isFailed := event.(punch.Failed); isFailed {
 			c.s.log.Debug("no direct path", "err", f.Reason)
@@ -276,9 +158,7 @@ func (c *climber) tried(event punch.Event, ok bool) {
 		} else if ok {
 			return
 		}
-		c.trying.Close()
-		c.trying = nil
-		c.failures++
+		c.attempts.failed()
 		c.apply(c.paths.AttemptEnded(time.Now()))
 	}
 }
@@ -289,8 +169,7 @@ func (c *climber) kept(event punch.Event, _ bool) {
 		c.up(e)
 		return
 	}
-	c.chosen.Close()
-	c.chosen = nil
+	c.attempts.abandon()
 	if now := time.Now(); c.heardDirectly(now) {
 		c.apply(c.paths.DirectUnattended(now))
 	} else {
@@ -301,7 +180,7 @@ func (c *climber) kept(event punch.Event, _ bool) {
 
 func (c *climber) up(e punch.Selected) {
 	c.s.setReason(c.survey.reason())
-	c.failures = 0
+	c.attempts.failures = 0
 	c.authenticate(e.Remote)
 	c.apply(c.paths.DirectUp(time.Now(), e.Remote, e.RTT))
 	c.fly()
@@ -327,32 +206,10 @@ func (c *climber) authenticate(source netip.AddrPort) {
 	}
 }
 
-// Attempts that a peer asks for cost it nothing and this end an ICE agent.
-const (
-	attemptsAtOnce = 8
-	attemptEvery   = time.Second
-)
-
-// A pace lets attemptsAtOnce events pass at once and one every attemptEvery from
-// then on.
-type pace struct{ paidUntil time.Time }
-
-func (p *pace) allow(now time.Time) bool {
-	from := now
-	if p.paidUntil.After(now) {
-		from = p.paidUntil
-	}
-	if from.Sub(now) > (attemptsAtOnce-1)*attemptEvery {
-		return false
-	}
-	p.paidUntil = from.Add(attemptEvery)
-	return true
-}
-
 // networkChanged doubts everything and looks for new paths.
 func (c *climber) networkChanged() {
 	now := time.Now()
-	c.failures = 0
+	c.attempts.failures = 0
 	c.survey.preference.Forget()
 	c.relay.choice.Forget()
 	c.lookAround(now)

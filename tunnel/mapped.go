@@ -92,6 +92,12 @@ func (m *Manager) mappedBy(ctx context.Context, a *punch.Attempt, server netip.A
 	return addr, nil
 }
 
+// attempt begins an attempt at a direct path, with what is known of this side.
+func (m *Manager) attempt(ctx context.Context, config punch.AttemptConfig) (*punch.Attempt, error) {
+	config.NAT, config.Mapped = m.knownNAT(), m.lastMapped()
+	return m.puncher.Dial(ctx, config)
+}
+
 // askNAT has the NAT looked at. It never blocks.
 func (m *Manager) askNAT() {
 	select {

@@ -64,7 +64,7 @@ func (r *ration) look(c *climber, now time.Time) {
 	}
 	last := spentFor
 	here, there := c.s.limits(c.s.whereNow())
-	if c.trying != nil && c.s.isUp() && (here^there)&HardNAT != 0 {
+	if c.attempts.trying != nil && c.s.isUp() && (here^there)&HardNAT != 0 {
 		last = soughtFor // for a direct path, with many packets
 	}
 	if now.Sub(r.since) >= last {

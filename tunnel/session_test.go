@@ -157,15 +157,16 @@ func TestAttemptsThatThePeerAsksFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	c := &climber{s: b.up(t), paths: path.NewPaths(), ctx: ctx, out: make(chan message, 8), mapped: make(chan mappedAddress, 4)}
-	defer c.close()
+	c := &climber{s: b.up(t), paths: path.NewPaths(), ctx: ctx, out: make(chan message, 8)}
+	c.attempts = newAttempts(ctx, c.s, c.tell)
+	defer c.attempts.close()
 	defer cancel()
 	remote := punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}
 	for i := range uint32(50) {
 		c.hear(message{Kind: punchOffer, Attempt: i + 1, Punch: &remote})
 	}
-	if c.number != attemptsAtOnce {
-		t.Errorf("%d attempts, want %d", c.number, attemptsAtOnce)
+	if c.attempts.number != attemptsAtOnce {
+		t.Errorf("%d attempts, want %d", c.attempts.number, attemptsAtOnce)
 	}
 	for i := range 50 {
 		c.up(punch.Selected{Remote: netip.MustParseAddrPort(fmt.Sprintf("192.0.2.1:%d", 1000+i))})
