@@ -124,7 +124,7 @@ func TestErrorPages(t *testing.T) {
 		{"unknown service", "wbe.home", nil, 404, "unknown-name", "did you mean home/web?"},
 		{"unknown peer", "web.hoem", nil, 404, "unknown-name", "did you mean home?"},
 		{"camera", "cam.home", nil, 404, "other", "open rtsp://localhost:7480/home/cam"},
-		{"offline", "gate.farm", nil, 503, "peer-offline", "is offline"},
+		{"offline", "web.home", refused(proxy.CodePeerOffline, proxy.HopPeer), 503, "peer-offline", "start <it>"},
 		{"no path", "web.home", refused(proxy.CodeNoPath, proxy.HopPath), 504, "no-path", "start <it>"},
 		{"refused", "web", refused(proxy.CodeUpstream, proxy.HopServer), 502, "upstream", "refused by 192.168.1.9:80"},
 		{"not allowed", "web.home", refused(proxy.CodeNotAllowed, proxy.HopPeer), 403, "not-allowed", "failed at the peer"},

@@ -10,7 +10,7 @@ import (
 
 // TestRelayQuota: what two peers may relay in a day ends a download, soon and with the
 // reason, on UDP and on the websocket; a new tunnel has no new quota, and status and the
-// page of the next request say why.
+// page of the next request say why, until the server is another process.
 func TestRelayQuota(t *testing.T) {
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
@@ -53,6 +53,18 @@ func TestRelayQuota(t *testing.T) {
 			if err != nil || !strings.Contains(string(page), "quota for this pair is used up until") || took > 8*time.Second {
 				t.Errorf("the next request took %v: %v, %s", took, err, page)
 			}
+			if out, _ := gateway.asks(away.LAN, "status"); !strings.Contains(out, "quota for this pair is used up until") {
+				t.Errorf("without a tunnel, status says\n%s", out)
+			}
+			if kind != natlab.UDPBlocked {
+				return
+			}
+			server.kill()
+			startRole(t, lab.Signal, server.state, "signal", "--listen", lab.Signal.Addr().String()+":7443").says("ready")
+			eventually(t, patience, "the quota is forgotten with the server that had it", func() (string, bool) {
+				out, _ := gateway.asks(away.LAN, "status")
+				return out, strings.Contains(out, ", connected") && !strings.Contains(out, "used up")
+			})
 		})
 	}
 }

@@ -33,8 +33,6 @@ type Route struct {
 type Routes struct {
 	mu    sync.RWMutex
 	peers map[string]peer
-	cut   bool // see SetCut
-	near  bool // see SetNear
 }
 
 type peer struct {
@@ -73,23 +71,6 @@ func (r *Routes) RemovePeer(name string) {
 	delete(r.peers, strings.ToLower(name))
 }
 
-// SetCut says whether this process has no connection to the signal server. Then
-// nobody knows whether a peer is offline, nor what it offers by now: it is worth a try,
-// which finds out what is wrong.
-func (r *Routes) SetCut(cut bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cut = cut
-}
-
-// SetNear says whether peers may be found without the signal server. Then one that is
-// offline, or of which nobody knows what it offers, is worth a try.
-func (r *Routes) SetNear(near bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.near = near
-}
-
 // List returns every route, ordered by peer and service.
 func (r *Routes) List() []Route {
 	r.mu.RLock()
@@ -109,9 +90,9 @@ func (r *Routes) List() []Route {
 // Lookup finds the service that name means, and its scheme. A name is
 // PEER/SERVICE, SERVICE.PEER.localhost, SERVICE.localhost or SERVICE, each of the latter
 // three with or without a port; SERVICE alone must be unique. Case does
-// not matter. The scheme is empty if it is not known: the service of a peer that is only
-// worth a try. An error is an [*Error] that says what was probably meant; the
-// target is set as far as it was understood.
+// not matter. A peer that is offline is worth a try, which finds out what is wrong; the
+// scheme is empty if it is not known what it offers by now. An error is an [*Error] that
+// says what was probably meant; the target is set as far as it was understood.
 func (r *Routes) Lookup(name string) (target Target, scheme string, err error) {
 	target, err = parseName(name)
 	if err != nil {
@@ -164,16 +145,7 @@ func (r *Routes) find(target Target) (Target, string, error) {
 		return target, "", r.unknownPeer(target)
 	}
 	scheme, ok := p.services[target.Service]
-	switch {
-	case !p.online && (r.cut || r.near && (ok || len(p.services) == 0)):
-		return target, scheme, nil
-	case !p.online:
-		return target, scheme, &Error{
-			Code: CodePeerOffline, Hop: HopPeer, Target: target,
-			Reason: fmt.Sprintf("the peer %q is offline", target.Peer),
-			Fix:    "start peerway there and check its network",
-		}
-	case !ok:
+	if !ok && p.online {
 		return target, "", unknown(target,
 			fmt.Sprintf("the peer %q has no service %q", target.Peer, target.Service),
 			suggest(target.Service, slices.Collect(maps.Keys(p.services)), target.Peer+"/"))

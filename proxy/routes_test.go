@@ -59,9 +59,6 @@ func TestLookupExplains(t *testing.T) {
 		{"hoem/web", proxy.CodeUnknownName, `no peer "hoem"`, "did you mean home?"},
 		{"web/home", proxy.CodeUnknownName, `no peer "web"`, "did you mean home/web?"},
 		{"home", proxy.CodeUnknownName, `"home" is a peer`, "there is home/cam, home/web"},
-		{"farm/gate", proxy.CodePeerOffline, `"farm" is offline`, "start peerway there"},
-		{"gate", proxy.CodePeerOffline, "offline", ""},
-		{"farm/other", proxy.CodePeerOffline, "offline", ""},
 		{"", proxy.CodeUnknownName, "does not name a service", ""},
 		{".localhost", proxy.CodeUnknownName, "does not name", ""},
 		{"localhost", proxy.CodeUnknownName, "no peer has", ""},
@@ -131,17 +128,11 @@ func TestLookupPath(t *testing.T) {
 func TestRoutesFollowPresence(t *testing.T) {
 	r := village()
 	r.SetPeer("home", false, nil) // what it offered is still known
-	_, _, err := r.Lookup("web")
-	if e, ok := errors.AsType[*proxy.Error](err); !ok || e.Code != proxy.CodePeerOffline {
-		t.Errorf("Lookup(web) of an offline peer = %v", err)
-	}
-	r.SetCut(true)
-	for _, name := range []string{"home/web", "home/new"} { // nobody knows
-		if _, _, err := r.Lookup(name); err != nil {
-			t.Errorf("Lookup(%s) without a signal server = %v; want it to be tried", name, err)
+	for name, scheme := range map[string]string{"web": "http", "home/web": "http", "home/new": "", "farm/gate": "rtsp"} {
+		if _, got, err := r.Lookup(name); err != nil || got != scheme {
+			t.Errorf("Lookup(%s) of an offline peer = %q, %v; want it to be tried", name, got, err)
 		}
 	}
-	r.SetCut(false)
 	r.SetPeer("home", true, []proxy.Entry{{"web2", "http"}})
 	if target, _, err := r.Lookup("web2"); err != nil {
 		t.Errorf("Lookup(web2) = %v, %v", target, err)
@@ -158,12 +149,10 @@ func TestRoutesFollowPresence(t *testing.T) {
 	}
 }
 
-// TestRoutesWithoutServer tries peers that may be found without the signal server.
-func TestRoutesWithoutServer(t *testing.T) {
+// TestRoutesOfSilentPeers tries peers of which nobody has said yet what they offer.
+func TestRoutesOfSilentPeers(t *testing.T) {
 	r := new(proxy.Routes)
-	r.SetCut(true)
-	r.SetNear(true)
-	r.SetPeer("home", false, nil) // nobody has said yet what it offers
+	r.SetPeer("home", false, nil)
 	for _, name := range []string{"home/web", "web.home.localhost:7480"} {
 		if target, scheme, err := r.Lookup(name); err != nil || scheme != "" || target != (proxy.Target{Peer: "home", Service: "web"}) {
 			t.Errorf("Lookup(%s) = %v, %q, %v; want it to be tried", name, target, scheme, err)
@@ -176,19 +165,6 @@ func TestRoutesWithoutServer(t *testing.T) {
 		if _, _, err := r.Lookup(name); err == nil {
 			t.Errorf("%s is tried", name)
 		}
-	}
-	r.SetPeer("home", true, []proxy.Entry{{"web", "http"}})
-	r.SetCut(false)
-	r.SetPeer("home", false, nil)
-	if _, scheme, err := r.Lookup("home/web"); err != nil || scheme != "http" {
-		t.Errorf("Lookup(home/web) of an offline peer = %q, %v; want it to be tried", scheme, err)
-	}
-	if _, _, err := r.Lookup("home/cam"); err == nil {
-		t.Error("a service that the peer did not have is tried")
-	}
-	r.SetNear(false)
-	if _, _, err := r.Lookup("home/web"); err == nil {
-		t.Error("an offline peer is tried")
 	}
 }
 

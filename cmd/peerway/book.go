@@ -218,6 +218,17 @@ func (b *book) services(name string) []signal.Service {
 	return b.seen[id].Services
 }
 
+// elsewhere returns the signal server at which a peer was paired, if it is known and not server.
+func (b *book) elsewhere(id signal.PeerID, server string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.peers, func(p state.Peer) bool { return p.ID == id })
+	if i < 0 || b.peers[i].Server == server {
+		return ""
+	}
+	return b.peers[i].Server
+}
+
 // report describes the peers in the order in which they were paired. url returns where a
 // service is on this machine, or ""; server is the signal server.
 func (b *book) report(url func(peer string, s signal.Service) string, server string) []peerReport {

@@ -17,8 +17,10 @@ import (
 // A dialer reaches peers by the names that they have here. It is the
 // [proxy.Dialer] of the gateway.
 type dialer struct {
-	book    *book           // borrowed
-	tunnels *tunnel.Manager // borrowed
+	book     *book           // borrowed
+	tunnels  *tunnel.Manager // borrowed
+	server   string          // HOST:PORT of the signal server
+	failures *failures       // borrowed
 }
 
 // DialContext implements [proxy.Dialer].
@@ -33,9 +35,17 @@ func (d dialer) DialContext(ctx context.Context, target proxy.Target, class prox
 	}
 	stream, err := d.tunnels.DialContext(ctx, id, target.Service, how)
 	if err != nil {
-		return nil, explainDial(target, err)
+		return nil, d.explain(id, target, err)
 	}
+	d.failures.clear(id)
 	return &conn{Stream: stream, target: target}, nil
+}
+
+// explain tells a person why there is no tunnel to the peer of target, and remembers it.
+func (d dialer) explain(id signal.PeerID, target proxy.Target, err error) error {
+	err = explainDial(target, d.book.elsewhere(id, d.server), err)
+	d.failures.note(id, err)
+	return err
 }
 
 // An awaited is a dialer that waits until the peer has reached the real server.
@@ -64,8 +74,19 @@ func unknownPeer(target proxy.Target) error {
 	}
 }
 
-// explainDial tells a person why there is no tunnel to the peer of target.
-func explainDial(target proxy.Target, err error) error {
+// offlineWords say that a peer is not connected to the signal server, and what to do.
+// elsewhere is the server at which it was paired, if this side uses another one now.
+func offlineWords(peer, elsewhere string) (reason, fix string) {
+	if elsewhere == "" {
+		return fmt.Sprintf("the peer %q is offline", peer), "start peerway there and check its network"
+	}
+	return fmt.Sprintf("the peer %q was paired at the signal server %s; this side uses another one now, to which %[1]q is not connected", peer, elsewhere),
+		fmt.Sprintf("to go back, run peerway connect with a code of %q; else start peerway expose there with --signal and the URL of the new one, and pair again", peer)
+}
+
+// explainDial tells a person why there is no tunnel to the peer of target. elsewhere is as in
+// offlineWords.
+func explainDial(target proxy.Target, elsewhere string, err error) error {
 	e := &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: target, Err: err}
 	near := ""
 	spent, isSpent := errors.AsType[*tunnel.QuotaError](err)
@@ -77,8 +98,8 @@ func explainDial(target proxy.Target, err error) error {
 		explainDisconnected(e, near)
 	case errors.Is(err, signal.ErrOffline):
 		e.Code, e.Hop = proxy.CodePeerOffline, proxy.HopPeer
-		e.Reason = fmt.Sprintf("the peer %q is offline", target.Peer) + near
-		e.Fix = "start peerway there and check its network"
+		e.Reason, e.Fix = offlineWords(target.Peer, elsewhere)
+		e.Reason += near
 	case errors.Is(err, signal.ErrNotAllowed):
 		e.Code, e.Hop = proxy.CodeNotAllowed, proxy.HopSignal
 		e.Reason = fmt.Sprintf("the peer %q does not know this one any more", target.Peer)

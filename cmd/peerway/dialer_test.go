@@ -35,7 +35,7 @@ func TestDialErrorsAreExplained(t *testing.T) {
 		{tunnel.ErrPeerLost, proxy.CodeNoPath, proxy.HopPath, exitNoPath},
 		{errUnforeseen, proxy.CodeOther, proxy.HopGateway, exitOther},
 	} {
-		err := explainDial(target, fmt.Errorf("tunnel: dial: %w", test.err))
+		err := explainDial(target, "", fmt.Errorf("tunnel: dial: %w", test.err))
 		e, ok := errors.AsType[*proxy.Error](err)
 		if !ok || e.Code != test.code || e.Hop != test.hop || e.Target != target || e.Reason == "" || !errors.Is(err, test.err) {
 			t.Errorf("%v is explained as %+v", test.err, e)
@@ -45,14 +45,14 @@ func TestDialErrorsAreExplained(t *testing.T) {
 		}
 	}
 	for _, server := range []error{signal.ErrOffline, signal.ErrDisconnected, tunnel.ErrNoPath} {
-		err := explainDial(target, fmt.Errorf("%w: %w", server, tunnel.ErrNotNear))
+		err := explainDial(target, "", fmt.Errorf("%w: %w", server, tunnel.ErrNotNear))
 		if e, ok := errors.AsType[*proxy.Error](err); !ok || !strings.Contains(e.Reason, `"home" was not found in the local network`) {
 			t.Errorf("%v is explained as %+v", server, e)
 		}
 	}
 	pin := fmt.Errorf("%w: %w", signal.ErrDisconnected, &client.RefusedError{Code: client.WrongPin, Text: "it is another one"})
 	for _, near := range []error{nil, tunnel.ErrNotNear} {
-		err := explainDial(target, errors.Join(pin, near))
+		err := explainDial(target, "", errors.Join(pin, near))
 		e, ok := errors.AsType[*proxy.Error](err)
 		if !ok || e.Code != proxy.CodeNoPath || e.Hop != proxy.HopSignal || !strings.Contains(e.Reason, "has another key") || !strings.Contains(e.Fix, "pair again") ||
 			strings.Contains(e.Reason, "was not found") != (near != nil) {
@@ -60,9 +60,28 @@ func TestDialErrorsAreExplained(t *testing.T) {
 		}
 	}
 	for _, left := range []error{context.Canceled, context.DeadlineExceeded} {
-		if _, ok := errors.AsType[*proxy.Error](explainDial(target, left)); ok {
+		if _, ok := errors.AsType[*proxy.Error](explainDial(target, "", left)); ok {
 			t.Errorf("%v is blamed on a hop", left)
 		}
+	}
+}
+
+// TestOfflineElsewhere: a peer that stayed with another signal server is said to be there,
+// wherever it is missed.
+func TestOfflineElsewhere(t *testing.T) {
+	b := newTestBook(t)
+	id, name := add(t, b, "home")
+	b.peers[0].Server = "198.51.100.1:7443"
+	said := func(server string) *proxy.Error {
+		e, _ := errors.AsType[*proxy.Error](dialer{b, nil, server, &failures{}}.explain(id, proxy.Target{Peer: name}, signal.ErrOffline))
+		return e
+	}
+	if e := said("203.0.113.10:7443"); e.Code != proxy.CodePeerOffline || !strings.Contains(e.Reason, "paired at the signal server 198.51.100.1:7443") ||
+		!strings.Contains(e.Fix, "to go back") {
+		t.Errorf("explained as %+v", e)
+	}
+	if e := said("198.51.100.1:7443"); e.Code != proxy.CodePeerOffline || e.Reason != `the peer "home" is offline` || !strings.Contains(e.Fix, "start peerway there") {
+		t.Errorf("explained as %+v", e)
 	}
 }
 

@@ -183,18 +183,13 @@ func findingsOfPeer() []finding {
 		}, {
 			code: "peer-elsewhere", step: stepPeer, weight: broken, after: append(noServer(), "not-running", "not-logged-in"),
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "peer-offline" && f.pairedAt() != "" },
-			text: func(f *facts) string {
-				return fmt.Sprintf("%s was paired at the signal server %s; this side uses another one now, to which %[1]s is not connected", f.Peer, f.pairedAt())
-			},
-			fix: func(f *facts) string {
-				return fmt.Sprintf("to go back, run peerway connect with a code of %s; else start peerway expose there with --signal and the URL of the new one, "+
-					"and pair again", f.Peer)
-			},
+			text:  func(f *facts) string { reason, _ := offlineWords(f.Peer, f.pairedAt()); return reason },
+			fix:   func(f *facts) string { _, fix := offlineWords(f.Peer, f.pairedAt()); return fix },
 		}, {
 			code: "peer-offline", step: stepPeer, weight: broken, after: append(noServer(), "not-running", "not-logged-in", "peer-elsewhere"),
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "peer-offline" },
-			text:  func(f *facts) string { return f.Peer + " is not connected to the signal server" },
-			fix:   say("start peerway there and check its network"),
+			text:  func(f *facts) string { reason, _ := offlineWords(f.Peer, ""); return reason },
+			fix:   func(f *facts) string { _, fix := offlineWords(f.Peer, ""); return fix },
 		}, {
 			code: "peer-refuses", step: stepPeer, weight: broken, after: []string{"not-running"},
 			found: func(f *facts) bool { return f.PongErr != nil && f.PongErr.Code == "not-allowed" },

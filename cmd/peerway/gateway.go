@@ -51,7 +51,6 @@ func newGateway(at listen, names *book, reach proxy.Dialer, tunnel func(peer str
 		known: make(map[string]bool), fading: make(map[string]bool), wake: make(chan struct{}, 1),
 		instead: at.instead(),
 	}
-	g.routes.SetCut(true)
 	for _, name := range names.names() { // known, if not yet reachable
 		g.routes.SetPeer(name, false, entries(names.services(name)))
 	}

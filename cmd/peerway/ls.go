@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"peerway/proxy"
 )
 
 // ls returns the command that lists what can be reached.
@@ -18,7 +20,8 @@ func (p *program) ls() *cobra.Command {
 		Short: "List the services of paired peers",
 		Long: `Ls asks the running peerway which services its peers expose, and where they can be opened on this machine.
 
-A peer is online or offline; unknown, if there is no connection to the signal server; or remembered,
+A peer is online or offline; unpaired, if it has removed this one, which is found out by the first
+attempt to reach it; unknown, if there is no connection to the signal server; or remembered,
 if there has been none yet, and the services are those of last time. Such peers are looked for in
 the local network when something is wanted of them.
 
@@ -55,7 +58,7 @@ With --json it prints one object for each service. Fields are only ever added.`,
 type listed struct {
 	Service string `json:"service,omitempty"`
 	Peer    string `json:"peer"`
-	State   string `json:"state"`         // "online", "offline", "unknown" or "remembered"
+	State   string `json:"state"`         // "online", "offline", "unpaired", "unknown" or "remembered"
 	URL     string `json:"url,omitempty"` // on this machine, if that is a gateway
 }
 
@@ -84,6 +87,8 @@ func (r report) stateOf(p peerReport) string {
 		return "remembered" // of an earlier life of this process
 	case !r.Signal.Connected:
 		return "unknown" // what the server said last may be hours old
+	case !p.Online && p.Failure != nil && p.Failure.Code == proxy.CodeNotAllowed.String():
+		return "unpaired" // to this one the server calls it offline until it is asked to introduce the two
 	case !p.Online:
 		return "offline"
 	}

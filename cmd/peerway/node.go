@@ -19,7 +19,6 @@ import (
 	"peerway/rtsp"
 	"peerway/signal"
 	"peerway/signal/client"
-	"peerway/signal/relay"
 	"peerway/tunnel"
 	"peerway/tunnel/network"
 )
@@ -58,6 +57,7 @@ type node struct {
 	book     *book
 	uplink   *uplink
 	tunnels  *tunnel.Manager
+	reach    dialer
 	exporter *export.Exporter
 	gateway  *gateway // nil if it is none
 
@@ -94,13 +94,19 @@ func newNode(cfg nodeConfig) (*node, error) {
 	}, cfg.insist, cfg.lan && !cfg.typed && names.size() > 0)
 	n.tunnels = tunnel.New(tunnel.Config{
 		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, LAN: cfg.lan, OpenPort: cfg.openPort, Loopback: cfg.loopback, Sparing: cfg.metered, Log: cfg.log,
-		Handle: func(ctx context.Context, in *tunnel.Incoming) { n.exporter.Serve(ctx, newIncoming(in, names)) },
+		Handle: n.serve,
 	})
+	n.reach = dialer{names, n.tunnels, cfg.url.Addr, &failures{}}
 	if cfg.gateway != nil {
-		n.gateway = newGateway(*cfg.gateway, names, dialer{names, n.tunnels}, n.hasTunnel, cfg.told.service, cfg.log)
-		n.gateway.routes.SetNear(cfg.lan)
+		n.gateway = newGateway(*cfg.gateway, names, n.reach, n.hasTunnel, cfg.told.service, cfg.log)
 	}
 	return n, nil
+}
+
+// serve serves a stream that a peer has opened.
+func (n *node) serve(ctx context.Context, in *tunnel.Incoming) {
+	n.reach.failures.clear(in.Peer)
+	n.exporter.Serve(ctx, newIncoming(in, n.book))
 }
 
 // Run keeps the node until ctx is done or the server refuses it. The services
@@ -290,6 +296,12 @@ func (n *node) report() report {
 		}
 		r.Tunnels = append(r.Tunnels, u)
 	}
+	for i, p := range r.Peers {
+		id, _ := n.book.id(p.Name)
+		if !n.tunnels.Up(id) {
+			r.Peers[i].Failure = n.reach.failures.report(id, time.Now())
+		}
+	}
 	return r
 }
 
@@ -335,8 +347,9 @@ func (n *node) ping(ctx context.Context, peer string) (pong, error) {
 		p, err = n.tunnels.Ping(ctx, id)
 	}
 	if err != nil {
-		return pong{}, explainDial(target, err)
+		return pong{}, n.reach.explain(id, target, err)
 	}
+	n.reach.failures.clear(id)
 	answer := pong{
 		Peer: peer, Path: pathName(p.Path), RTT: milliseconds(p.RTT), Why: p.Why, PeerWhy: printable(p.PeerWhy),
 		Limits: limitNames(p.Limits), PeerLimits: limitNames(p.PeerLimits),
@@ -349,7 +362,7 @@ func (n *node) ping(ctx context.Context, peer string) (pong, error) {
 
 // check implements asker: it asks the real server what the first viewer would.
 func (n *node) check(ctx context.Context, peer, service string) error {
-	target, reach := proxy.Target{Peer: peer, Service: service}, awaited{dialer{n.book, n.tunnels}}
+	target, reach := proxy.Target{Peer: peer, Service: service}, awaited{n.reach}
 	known := n.book.services(peer)
 	i := slices.IndexFunc(known, func(s signal.Service) bool { return s.Name == service })
 	switch {
@@ -392,62 +405,6 @@ func (n *node) role() string {
 		return "gateway"
 	}
 	return "peer+gateway"
-}
-
-// events is the node as the [client.Handler] of its uplink.
-type events struct{ *node }
-
-// Deliver implements [client.Handler].
-func (e events) Deliver(from signal.PeerID, sealed []byte) { e.tunnels.Deliver(from, sealed) }
-
-// Relayed implements [client.Handler].
-func (e events) Relayed(session uint64, packet []byte) { e.tunnels.Relayed(session, packet) }
-
-// Granted implements client.Handler.
-func (e events) Granted(session uint64, places []relay.Place) { e.tunnels.Granted(session, places) }
-
-// Spent implements client.Handler.
-func (e events) Spent(session uint64, left time.Duration) { e.tunnels.Spent(session, left) }
-
-// Presence implements [client.Handler].
-func (e events) Presence(p signal.Presence) {
-	e.tunnels.Presence(p)
-	name, before, ok := e.book.note(&p)
-	if !ok {
-		return
-	}
-	switch known := !before.Peer.IsZero(); {
-	case p.Online && !before.Online:
-		e.log.Info("peer is online", "peer", name)
-	case !p.Online && (before.Online || !known && e.gateway != nil): // only who wants to reach it misses it
-		e.log.Info("peer is offline", "peer", name)
-	}
-	if e.gateway != nil {
-		e.gateway.presence(name, p)
-	}
-}
-
-// Connected implements [client.Handler].
-func (e events) Connected(info client.Info) {
-	e.uplink.up.Store(true)
-	if e.gateway != nil {
-		e.gateway.routes.SetCut(false)
-	}
-	e.tunnels.Connected(info.Server, info.Other)
-	e.mu.Lock()
-	e.name = info.Name
-	e.mu.Unlock()
-	e.sayReady()
-	e.once.Do(func() { close(e.loggedIn) })
-}
-
-// Disconnected implements [client.Handler].
-func (e events) Disconnected(error) {
-	e.uplink.up.Store(false)
-	if e.gateway != nil {
-		e.gateway.routes.SetCut(true)
-	}
-	e.tunnels.Disconnected()
 }
 
 // remembered fills in what the state folder remembers of an earlier life: the

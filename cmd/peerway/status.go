@@ -128,6 +128,8 @@ type peerReport struct {
 
 	PairedAt string `json:"paired_at,omitempty"` // the signal server, if another one is used now
 
+	Failure *failureReport `json:"failure,omitempty"` // of the last attempt to reach it
+
 	Remembered bool `json:"remembered,omitempty"` // the services are those of an earlier life; nothing was heard since
 }
 
@@ -209,6 +211,11 @@ func (r report) write(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	for _, p := range r.Peers {
+		if err := p.Failure.write(w); err != nil {
+			return err
+		}
+	}
 	for _, u := range r.Tunnels {
 		if u.Exhausted != "" {
 			fmt.Fprintf(w, "\n%s: %s\n", u.Peer, u.Exhausted)
@@ -220,6 +227,18 @@ func (r report) write(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// write writes f, if there is one, for people.
+func (f *failureReport) write(w io.Writer) error {
+	if f == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n%v ago: %s\n", time.Duration(f.Age)*time.Second, f.Reason)
+	if err == nil && f.Fix != "" {
+		_, err = fmt.Fprintf(w, "  what to do: %s\n", f.Fix)
+	}
+	return err
 }
 
 // reasons says why a tunnel does not go direct.

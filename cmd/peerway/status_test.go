@@ -26,7 +26,9 @@ func exampleReport() report {
 		Signal: signalReport{URL: "peerway://203.0.113.10:7443/…", Connected: true},
 		Peers: []peerReport{
 			{Name: "home", ID: "def", Online: true, Services: []string{"cam", "web"}, URLs: map[string]string{"cam": "rtsp://127.0.0.1:8554/home/cam"}},
-			{Name: "office", ID: "ghi", Services: []string{}},
+			{Name: "office", ID: "ghi", Services: []string{}, Failure: &failureReport{
+				askError{Code: "peer-offline", Hop: "peer", Reason: `the peer "office" is offline`, Fix: "start peerway there"}, 72,
+			}},
 		},
 		Tunnels: []tunnelReport{{
 			Peer: "home", Path: "direct", Remote: "203.0.113.2:38428", RTT: 12.5, Streams: 3,
