@@ -2,16 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"peerway/proxy/export"
 	"peerway/signal"
 )
 
@@ -57,71 +51,6 @@ func FuzzConfig(f *testing.F) {
 				t.Errorf("%q: mistake %+v in a file of %d lines", content, m, lines)
 			}
 		}
-	})
-}
-
-// A fakeServer is a backend that is there or not.
-type fakeServer struct {
-	export.Backend
-	err error
-}
-
-func (s fakeServer) Check(context.Context) error { return s.err }
-
-func TestCheckServices(t *testing.T) {
-	var text bytes.Buffer
-	services := []service{
-		{signal.Service{Name: "cam"}, fakeServer{err: errors.New("the camera wants a password")}},
-		{signal.Service{Name: "slow"}, fakeServer{err: context.DeadlineExceeded}},
-		{signal.Service{Name: "web"}, fakeServer{}},
-	}
-	if got := checkServices(t.Context(), services, newLog(&text, slog.LevelWarn)); len(got) != 2 || got[0].Name != "cam" || got[1].Name != "slow" {
-		t.Errorf("silent are %v", got)
-	}
-	for _, want := range []string{`service=cam err="the camera wants a password"`, `service=slow err="no answer within 5s"`} {
-		if !strings.Contains(text.String(), want) {
-			t.Errorf("the log lacks %s:\n%s", want, &text)
-		}
-	}
-	if strings.Contains(text.String(), "web") {
-		t.Errorf("the log complains about what works:\n%s", &text)
-	}
-}
-
-// A lateServer is a backend that is there after so many looks.
-type lateServer struct {
-	export.Backend
-	looks atomic.Int32
-}
-
-func (s *lateServer) Check(context.Context) error {
-	if s.looks.Add(-1) >= 0 {
-		return errors.New("it is off")
-	}
-	return nil
-}
-
-// TestAwaitServices looks at what did not answer until it does.
-func TestAwaitServices(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var text bytes.Buffer
-		soon, late := &lateServer{}, &lateServer{}
-		late.looks.Store(2)
-		silent := []service{{signal.Service{Name: "soon"}, soon}, {signal.Service{Name: "late"}, late}}
-		begun := time.Now()
-		awaitServices(t.Context(), silent, newLog(&text, slog.LevelInfo))
-		if took := time.Since(begun); took != 3*checkAgain {
-			t.Errorf("it took %v", took)
-		}
-		for _, name := range []string{"soon", "late"} {
-			if strings.Count(text.String(), `msg="service answers now" service=`+name) != 1 {
-				t.Errorf("%s is not told of once:\n%s", name, &text)
-			}
-		}
-		late.looks.Store(1000)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
-		awaitServices(ctx, silent[1:], newLog(&text, slog.LevelInfo))
 	})
 }
 

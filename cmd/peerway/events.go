@@ -47,9 +47,7 @@ func (e events) Connected(info client.Info) {
 	e.uplink.up.Store(true)
 	e.reach.failures.forget() // what the server has said, or relays for it, may be over
 	e.tunnels.Connected(info.Server, info.Other)
-	e.mu.Lock()
-	e.name = info.Name
-	e.mu.Unlock()
+	e.opened(info.Name)
 	e.sayReady()
 	e.once.Do(func() { close(e.loggedIn) })
 }

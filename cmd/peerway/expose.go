@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"os"
 	"strings"
@@ -26,10 +25,11 @@ func (p *program) expose() *cobra.Command {
 
 URLs may be rtsp, rtsps, rtsps+insecure, http, https and https+insecure (insecure: any certificate will
 do). User and password of a camera stay here, but on the command line other users of this machine can see
-them: SERVICE=@FILE takes the URL from the first line of a file, and SERVICE=@- from standard input. Each service is tried before it is offered; one that does not
-answer is offered too, for it may come back, and tried again until it does.
+them: SERVICE=@FILE takes the URL from the first line of a file, and SERVICE=@- from standard input. Each service is tried; one that does not
+answer is offered too, for it may come back, and tried again until it does. One that dies later is
+noticed with the first stream to it; peerway status tells of all.
 
-On standard output: "ready NAME" when it is logged in, then "pair CODE" with a code that lets one peer
+On standard output: "ready NAME" when it is logged in and has tried the services, then "pair CODE" with a code that lets one peer
 in within ten minutes. When it is used or too old, the next one follows.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -77,13 +77,6 @@ func (p *program) runExpose(cmd *cobra.Command, server, name string, services []
 	n, err := p.node(cfg)
 	if err != nil {
 		return err
-	}
-	n.cfg.silent = checkServices(cmd.Context(), services, cfg.log)
-	if err := context.Cause(cmd.Context()); err != nil {
-		return err // interrupted while it looked
-	}
-	if len(n.cfg.silent) == len(services) {
-		p.tell("Warning: no service answers now. They are shared nevertheless and will work when they are on; if they are, check the URLs.")
 	}
 	return runNode(cmd.Context(), n)
 }

@@ -31,7 +31,6 @@ type nodeConfig struct {
 	name     string     // display name to log in with
 	insist   bool       // on name, even if it is taken
 	services []service  // what it exposes; none: it offers no pairing codes either
-	silent   []service  // of those, which did not answer and are looked at again
 	gateway  *listen    // where it listens for viewers; nil: it is no gateway
 	loopback bool       // all peers are on this machine
 	lan      bool       // peers may be found in the local network
@@ -44,7 +43,8 @@ type nodeConfig struct {
 // told are the moments that others are told of. Nil functions are left out; the
 // others are called from different goroutines and do not block.
 type told struct {
-	ready   func(name string)               // logged in, or doing without; again when the name is another one
+	ready   func(name string)               // logged in, or doing without, and the services were tried; again when the name is another one
+	silent  func()                          // none of the services answers
 	code    func(code signal.Code)          // a pairing code is good from now on
 	service func(service, peer, url string) // a service can be reached
 }
@@ -58,6 +58,7 @@ type node struct {
 	uplink   *uplink
 	tunnels  *tunnel.Manager
 	reach    dialer
+	health   *health
 	exporter *export.Exporter
 	gateway  *gateway // nil if it is none
 
@@ -65,6 +66,7 @@ type node struct {
 	once     sync.Once     // for that
 
 	mu   sync.Mutex
+	open bool   // logged in at least once, or doing without
 	name string // as the server told it
 	said string // to told.ready
 }
@@ -88,7 +90,8 @@ func newNode(cfg nodeConfig) (*node, error) {
 	}
 	n := &node{cfg: cfg, log: cfg.log, id: identity.PeerID(), book: names, name: cfg.name, loggedIn: make(chan struct{})}
 	instance := rand.Uint64()
-	n.exporter = &export.Exporter{Services: backends(cfg.services), Allow: names.named, Log: cfg.log}
+	n.health = newHealth(cfg.services, cfg.log)
+	n.exporter = &export.Exporter{Services: n.health.backends(), Allow: names.named, Log: cfg.log}
 	n.uplink = newUplink(client.Config{
 		URL: cfg.url, Identity: identity, Name: cfg.name, Instance: instance, Handler: events{n}, Log: cfg.log,
 	}, cfg.insist, cfg.lan && !cfg.typed && names.size() > 0)
@@ -109,8 +112,7 @@ func (n *node) serve(ctx context.Context, in *tunnel.Incoming) {
 	n.exporter.Serve(ctx, newIncoming(in, n.book))
 }
 
-// Run keeps the node until ctx is done or the server refuses it. The services
-// were checked before.
+// Run keeps the node until ctx is done or the server refuses it.
 //
 // When Run returns, everything it opened is closed and every goroutine it
 // started has returned: viewers first, then tunnels, then the connection to the
@@ -145,6 +147,7 @@ func (n *node) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	defer background(ctx, fail, n.health.Run)()
 	defer background(ctx, fail, func(ctx context.Context) error { return network.Watch(ctx, n.networkChanged) })()
 	close(listening)
 	if err := n.awaitLogin(ctx); err != nil {
@@ -153,10 +156,18 @@ func (n *node) Run(ctx context.Context) error {
 	if err := n.cfg.dir.SaveSelf(state.Self{Name: n.displayName(), Signal: n.cfg.url}); err != nil {
 		n.log.Error("cannot remember the name and the signal server", "err", err)
 	}
+	select {
+	case <-n.health.tried:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if n.health.silent() && n.cfg.told.silent != nil {
+		n.cfg.told.silent()
+	}
+	n.sayReady()
 	if len(n.cfg.services) > 0 {
 		defer background(ctx, fail, n.offerCodes)()
 	}
-	awaitServices(ctx, n.cfg.silent, n.log)
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
@@ -173,12 +184,17 @@ func (n *node) awaitLogin(ctx context.Context) error {
 		defer timer.Stop()
 		alone = timer.C
 	}
+	var tried <-chan struct{} = n.health.tried
 	for {
 		select {
 		case <-n.loggedIn:
 			return nil
+		case <-tried:
+			tried = nil
+			n.sayReady()
 		case <-alone:
 			n.log.Warn("no signal server yet: peers are looked for in the local network only", "remote", n.cfg.url.Addr)
+			n.opened("")
 			n.sayReady()
 			n.gateway.tellRemembered()
 		case <-ctx.Done():
@@ -187,11 +203,23 @@ func (n *node) awaitLogin(ctx context.Context) error {
 	}
 }
 
-// sayReady tells the name that others see, once.
-func (n *node) sayReady() {
+// opened records that the node is logged in under name, or, without one, that it does without.
+func (n *node) opened(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.said == n.name {
+	n.open, n.name = true, cmp.Or(name, n.name)
+}
+
+// sayReady tells the name that others see, once, if the node is open and the services were tried.
+func (n *node) sayReady() {
+	select {
+	case <-n.health.tried:
+	default:
+		return // it will be said then
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.open || n.said == n.name {
 		return
 	}
 	n.said = n.name
@@ -272,6 +300,7 @@ func (n *node) report() report {
 	r := report{
 		Role: n.role(), Name: n.displayName(), ID: n.id.String(),
 		Signal:  n.uplink.report(),
+		Exposes: n.health.report(time.Now()),
 		Peers:   n.book.report(n.localURL, n.cfg.url.Addr),
 		Tunnels: []tunnelReport{},
 	}
@@ -422,7 +451,10 @@ func (p *program) node(cfg nodeConfig) (*node, error) {
 	var asked sync.Once
 	cfg.lan, cfg.openPort, cfg.metered = !p.noLAN, !p.noPort, p.metered
 	cfg.told = told{
-		ready:   func(name string) { p.out.print("ready", name) },
+		ready: func(name string) { p.out.print("ready", name) },
+		silent: func() {
+			p.tell("Warning: no service answers now. They are shared nevertheless and will work when they are on; if they are, check the URLs.")
+		},
 		service: func(service, peer, url string) { p.out.print("service", service, peer, url) },
 		code: func(code signal.Code) {
 			p.out.print("pair", code.String())

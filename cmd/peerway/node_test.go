@@ -29,6 +29,10 @@ func newTestNode(t *testing.T, cfg nodeConfig) *node {
 func TestReadyIsSaidOncePerName(t *testing.T) {
 	var got []string
 	n := newTestNode(t, nodeConfig{name: "laptop", told: told{ready: func(name string) { got = append(got, name) }}})
+	n.sayReady() // it is not
+	close(n.health.tried)
+	n.sayReady()
+	n.opened("") // it does without the signal server
 	n.sayReady()
 	for _, name := range []string{"laptop", "laptop-2", "laptop-2"} {
 		events{n}.Connected(client.Info{Name: name})

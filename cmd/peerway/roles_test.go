@@ -21,6 +21,7 @@ import (
 type session struct {
 	t                       *testing.T
 	dir                     string
+	web                     *httptest.Server
 	signal, home, laptop    *process
 	signalURL, code, webURL string
 }
@@ -34,7 +35,7 @@ func newSession(t *testing.T) *session {
 		fmt.Fprintf(w, "hello from %s", r.URL.Path)
 	}))
 	t.Cleanup(web.Close)
-	s := &session{t: t, dir: t.TempDir()}
+	s := &session{t: t, dir: t.TempDir(), web: web}
 	s.startSignal("127.0.0.1:0")
 	s.home = start(t, "expose", "--state", s.state("home"), "--signal", s.signalURL, "--name", "home", "web="+web.URL)
 	if got := s.home.says("ready"); got != "home" {
@@ -330,6 +331,23 @@ func TestBusyAddress(t *testing.T) {
 		t.Errorf("a taken address exits with %d", got)
 	}
 	busy.complains("127.0.0.1:" + u.Port() + " is in use by another program: end that, or choose another address with --listen")
+}
+
+// Who exposes is told when a service has died, which the first viewer finds out.
+func TestServiceDies(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	if r := status(t, s.state("home")); len(r.Exposes) != 1 || r.Exposes[0].Name != "web" || !r.Exposes[0].Answers {
+		t.Errorf("home exposes %+v", r.Exposes)
+	}
+	s.web.Close()
+	if code, body := fetch(t, s.webURL); code != http.StatusBadGateway {
+		t.Errorf("%d %s", code, body)
+	}
+	s.home.complains("service does not answer")
+	if r := status(t, s.state("home")); r.Exposes[0].Answers || !strings.Contains(r.Exposes[0].Why, "connection refused") {
+		t.Errorf("home exposes %+v", r.Exposes)
+	}
 }
 
 // A camera that is off does not end the peer beside it: it may come back.

@@ -4,20 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"peerway/proxy/export"
 	"peerway/rtsp/camera"
 	"peerway/signal"
 )
-
-// checkWithin bounds the look at a service before it is offered.
-const checkWithin = 5 * time.Second
 
 // A service is a real server that this peer exposes.
 type service struct {
@@ -91,65 +85,6 @@ func (c cameraBackend) Dial(ctx context.Context) (export.Upstream, error) {
 	return up, nil
 }
 
-// checkServices dials each service once and logs which cannot be reached and why. It
-// returns those.
-func checkServices(ctx context.Context, services []service, log *slog.Logger) (silent []service) {
-	failures := tryServices(ctx, services)
-	for i, s := range services {
-		switch {
-		case failures[i] == nil:
-			log.Info("service answers", "service", s.Name)
-		case ctx.Err() != nil: // it was not waited for
-		default:
-			log.Warn("service does not answer", "service", s.Name, "err", failures[i])
-			silent = append(silent, s)
-		}
-	}
-	return silent
-}
-
-// tryServices dials each service once and returns why those fail that do.
-func tryServices(ctx context.Context, services []service) (failures []error) {
-	within, cancel := context.WithTimeout(ctx, checkWithin)
-	defer cancel()
-	failures = make([]error, len(services))
-	var checks sync.WaitGroup
-	for i, s := range services {
-		checks.Go(func() {
-			err := s.backend.Check(within)
-			if errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("no answer within %v", checkWithin)
-			}
-			failures[i] = err
-		})
-	}
-	checks.Wait()
-	return failures
-}
-
-// checkAgain is how often services are looked at that did not answer.
-const checkAgain = 30 * time.Second
-
-// awaitServices looks at services that did not answer until all have, and logs it, or until
-// ctx is done.
-func awaitServices(ctx context.Context, silent []service, log *slog.Logger) {
-	for len(silent) > 0 {
-		if pause(ctx, checkAgain); ctx.Err() != nil {
-			return
-		}
-		failures := tryServices(ctx, silent)
-		var still []service
-		for i, s := range silent {
-			if failures[i] != nil {
-				still = append(still, s)
-				continue
-			}
-			log.Info("service answers now", "service", s.Name)
-		}
-		silent = still
-	}
-}
-
 // offered returns what the signal server is told of services.
 func offered(services []service) []signal.Service {
 	list := make([]signal.Service, len(services))
@@ -157,15 +92,6 @@ func offered(services []service) []signal.Service {
 		list[i] = s.Service
 	}
 	return list
-}
-
-// backends returns services as an exporter wants them.
-func backends(services []service) map[string]export.Backend {
-	byName := make(map[string]export.Backend, len(services))
-	for _, s := range services {
-		byName[s.Name] = s.backend
-	}
-	return byName
 }
 
 // checkAddress reports what is wrong with an address to listen on, where port is

@@ -65,14 +65,15 @@ func (p pathReport) age() time.Duration { return time.Duration(p.Age) * time.Mil
 
 // A report is what a process says about itself.
 type report struct {
-	Schema  int            `json:"schema"` // 1
-	Role    string         `json:"role"`   // "signal", "relay", "peer", "gateway", "peer+gateway" or "demo"
-	Name    string         `json:"name"`
-	ID      string         `json:"id"`
-	Signal  signalReport   `json:"signal"`
-	Peers   []peerReport   `json:"peers"`
-	Tunnels []tunnelReport `json:"tunnels"`
-	Port    *portReport    `json:"port,omitempty"` // that the router has opened; missing: none
+	Schema  int             `json:"schema"` // 1
+	Role    string          `json:"role"`   // "signal", "relay", "peer", "gateway", "peer+gateway" or "demo"
+	Name    string          `json:"name"`
+	ID      string          `json:"id"`
+	Signal  signalReport    `json:"signal"`
+	Peers   []peerReport    `json:"peers"`
+	Exposes []serviceReport `json:"exposes,omitempty"` // peer: its services
+	Tunnels []tunnelReport  `json:"tunnels"`
+	Port    *portReport     `json:"port,omitempty"` // that the router has opened; missing: none
 
 	Sessions    int           `json:"sessions,omitempty"` // signal: how many peers are logged in
 	Relays      []relayReport `json:"relays,omitempty"`   // signal: on UDP; relay: itself
@@ -194,6 +195,13 @@ func (r report) write(w io.Writer) error {
 			map[bool]string{true: "open to paired peers", false: "open as the router says, but nothing has come in by it"}[r.Port.Reached])
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(r.Exposes) > 0 {
+		fmt.Fprintln(t, "\nEXPOSED\tSEEN\tSTATE")
+	}
+	for _, s := range r.Exposes {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", s.Name, s.seen(), s.state())
+	}
+	t.Flush()
 	if len(r.Peers) > 0 {
 		fmt.Fprintln(t, "\nPEER\tSTATE\tSERVICES")
 	}
@@ -211,6 +219,11 @@ func (r report) write(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	return r.writeTroubles(w)
+}
+
+// writeTroubles writes what is not as it could be, and why.
+func (r report) writeTroubles(w io.Writer) error {
 	for _, p := range r.Peers {
 		if err := p.Failure.write(w); err != nil {
 			return err
@@ -227,6 +240,25 @@ func (r report) write(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// state says in words whether a service answers.
+func (s serviceReport) state() string {
+	switch {
+	case s.Answers:
+		return "answers"
+	case s.Age == nil:
+		return "being tried"
+	}
+	return "does not answer: " + s.Why
+}
+
+// seen says when that was seen.
+func (s serviceReport) seen() string {
+	if s.Age == nil {
+		return "-"
+	}
+	return (time.Duration(*s.Age) * time.Second).String() + " ago"
 }
 
 // write writes f, if there is one, for people.

@@ -22,8 +22,13 @@ import (
 
 func exampleReport() report {
 	return report{
-		Schema: 1, Role: "gateway", Name: "laptop", ID: "abc",
+		Schema: 1, Role: "peer+gateway", Name: "laptop", ID: "abc",
 		Signal: signalReport{URL: "peerway://203.0.113.10:7443/…", Connected: true},
+		Exposes: []serviceReport{
+			{Name: "cam", Why: "connection refused by 192.168.1.20:554", Age: new(int64(12))},
+			{Name: "door", Answers: true, Age: new(int64(7200))},
+			{Name: "web"},
+		},
 		Peers: []peerReport{
 			{Name: "home", ID: "def", Online: true, Services: []string{"cam", "web"}, URLs: map[string]string{"cam": "rtsp://127.0.0.1:8554/home/cam"}},
 			{Name: "office", ID: "ghi", Services: []string{}, Failure: &failureReport{

@@ -62,6 +62,5 @@ func (p *program) runUp(cmd *cobra.Command, path string) error {
 	if file.gateway != nil {
 		file.gateway.warn(p.tell)
 	}
-	n.cfg.silent = checkServices(cmd.Context(), file.services, cfg.log) // but go on: the servers may come later
 	return runNode(cmd.Context(), n)
 }
