@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"slices"
@@ -59,6 +60,25 @@ func (r report) stale() bool {
 	return slices.ContainsFunc(r.Tunnels, func(u tunnelReport) bool {
 		return !slices.ContainsFunc(u.Paths, func(p pathReport) bool { return p.InUse && p.age() < freshFor })
 	})
+}
+
+// silentAfter is how long nothing is heard on a tunnel before that is said. One that carries
+// nothing is kept alive with a packet each 5 s.
+const silentAfter = 7 * time.Second
+
+// silent returns for how long nothing was heard on the tunnel, or 0 if that is not long. The
+// peer may have died: that is certain, and the tunnel ended, after 15 s only.
+func (u tunnelReport) silent() time.Duration {
+	least := time.Duration(math.MaxInt64)
+	for _, p := range u.Paths {
+		if p.Heard != nil {
+			least = min(least, time.Duration(*p.Heard)*time.Millisecond)
+		}
+	}
+	if least < silentAfter || least == math.MaxInt64 {
+		return 0
+	}
+	return least.Round(time.Second)
 }
 
 func (p pathReport) age() time.Duration { return time.Duration(p.Age) * time.Millisecond }
@@ -206,7 +226,7 @@ func (r report) write(w io.Writer) error {
 		fmt.Fprintln(t, "\nPEER\tSTATE\tSERVICES")
 	}
 	for _, p := range r.Peers {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, r.stateOf(p), cmp.Or(strings.Join(p.Services, ", "), "-"))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, r.stateOf(p)+r.silenceOf(p), cmp.Or(strings.Join(p.Services, ", "), "-"))
 	}
 	t.Flush()
 	if len(r.Tunnels) > 0 {
@@ -273,8 +293,21 @@ func (f *failureReport) write(w io.Writer) error {
 	return err
 }
 
-// reasons says why a tunnel does not go direct.
+// silenceOf says that a peer with a tunnel was not heard of late.
+func (r report) silenceOf(p peerReport) string {
+	for _, u := range r.Tunnels {
+		if silent := u.silent(); u.Peer == p.Name && silent > 0 {
+			return fmt.Sprintf(", but silent for %v", silent)
+		}
+	}
+	return ""
+}
+
+// reasons says why a tunnel does not go direct. Of one that is silent, there is worse to say.
 func (u tunnelReport) reasons() []found {
+	if u.silent() > 0 {
+		return nil
+	}
 	return diagnose(&facts{Peer: u.Peer, Pong: &pong{
 		Peer: u.Peer, Path: u.Path, Why: u.Why, Limits: u.Limits, PeerLimits: u.PeerLimits,
 	}}, []string{stepDirect})

@@ -260,6 +260,32 @@ func TestStatusSaysWhy(t *testing.T) {
 	}
 }
 
+// TestStatusTellsOfSilence: a tunnel lasts for seconds when its peer has died, and does not work
+// meanwhile.
+func TestStatusTellsOfSilence(t *testing.T) {
+	r := exampleReport()
+	u := &r.Tunnels[0]
+	u.Path, u.Why = "relay-udp", "none of 2 addresses answered"
+	u.Paths = []pathReport{{Path: "relay-udp", InUse: true, Heard: new(int64(9100))}, {Path: "relay-ws", Heard: new(int64(8000))}, {Path: "direct"}}
+	said := func() string {
+		var text bytes.Buffer
+		if err := r.write(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text.String()
+	}
+	if text := said(); !strings.Contains(text, "online, but silent for 8s") || strings.Contains(text, "works nevertheless") {
+		t.Errorf("of a silent tunnel status says\n%s", text)
+	}
+	u.Paths[1].Heard = new(int64(6900))
+	if text := said(); strings.Contains(text, "silent") || !strings.Contains(text, "works nevertheless") {
+		t.Errorf("of a tunnel that is heard status says\n%s", text)
+	}
+	if u.Paths = nil; u.silent() > 0 {
+		t.Error("a tunnel of which nothing is known is silent")
+	}
+}
+
 // TestOldLoss: what was measured long ago is marked.
 func TestOldLoss(t *testing.T) {
 	r := exampleReport()
