@@ -84,6 +84,9 @@ func ParseURL(s string) (URL, error) {
 		return URL{}, fmt.Errorf("%w: %w", ErrURL, err)
 	}
 	secret := strings.TrimPrefix(parsed.Path, "/")
+	if strings.HasSuffix(secret, "…") {
+		return URL{}, fmt.Errorf("%w: its end is left out (…): use the whole one, as peerway signal printed it", ErrURL)
+	}
 	if !u.Public {
 		var pin string
 		pin, secret, _ = strings.Cut(secret, ".")

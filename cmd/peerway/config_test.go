@@ -35,6 +35,19 @@ gateway:
 	}
 }
 
+// What people try that belongs elsewhere, or is half a URL, is answered with what to write.
+func TestHalfURLs(t *testing.T) {
+	for text, want := range map[string]string{
+		"expose:\n  cam: \"@/etc/cam\"\n":            "@FILE is for the command line only",
+		"expose:\n  cam: 192.168.1.20:554/stream1\n": "write, for example, rtsp://",
+		"signal: peerway://203.0.113.10:7443/…\n":    "its end is left out",
+	} {
+		if _, mistakes := parseConfig([]byte(text)); len(mistakes) == 0 || !strings.Contains(mistakes[0].text, want) {
+			t.Errorf("%q: %v, want %q", text, mistakes, want)
+		}
+	}
+}
+
 // Whatever is in the file: no panic, and every mistake has a line of the file.
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("name: home\nexpose:\n  cam: rtsp://joe:SECRET@h/x\ngateway:\n  http: SECRET\n"))

@@ -97,6 +97,9 @@ func (at *listen) warn(tell func(format string, args ...any)) {
 
 func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) error {
 	dir, err := p.openState()
+	if busy, ok := errors.AsType[*state.BusyError](err); ok && code != (signal.Code{}) {
+		return fmt.Errorf("%w; to pair with a further peer, stop it and run this again: it then has all of them", busy)
+	}
 	if err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 		return err
 	}
 	if len(peers) == 0 {
-		return fail(exitUsage, "no peer is known in %s: run peerway expose at the other end, then peerway connect with the code it prints", dir.Path())
+		return fail(exitConfig, "no peer is known in %s: run peerway expose at the other end, then peerway connect with the code it prints", dir.Path())
 	}
 	cfg := nodeConfig{dir: dir, gateway: &at, log: log}
 	if err := cfg.remembered(); err != nil {
@@ -214,8 +217,11 @@ func explainPair(code signal.Code, paired bool, err error) error {
 	case errors.Is(err, client.ErrNoReply):
 		return fail(exitPeerOffline, "the peerway expose that made this code does not answer: if it has just been killed or lost its network, "+
 			"start it again and use the code that it prints then")
-	case errors.Is(err, client.ErrUnreachable):
-		return fail(exitNoPath, "reach the signal server %s: %w", code.Addr, err)
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrNotSignal):
+		f := &facts{Server: code.Addr, Hello: err}
+		f.lookAtProxy()
+		why := diagnose(f, []string{stepServer})[0] // there is one for either error
+		return fail(exitNoPath, "%s: %s", why.Text, why.Fix)
 	case !ok:
 		return fmt.Errorf("reach the signal server %s: %w", code.Addr, err)
 	}

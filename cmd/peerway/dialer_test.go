@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -128,7 +129,9 @@ func TestPairingErrorsAreExplained(t *testing.T) {
 		want string
 	}{
 		{signal.ErrOffline, exitPeerOffline, "start peerway expose there"},
-		{client.ErrUnreachable, exitNoPath, "reach the signal server 203.0.113.10:7443: cannot be"},
+		{client.ErrUnreachable, exitNoPath, "cannot be connected to: check that it runs"},
+		{client.ErrNotSignal, exitNoPath, "203.0.113.10:7443: pair: what answers there is no Peerway signal server: check address and port"},
+		{fmt.Errorf("%w: %w", client.ErrUnreachable, &net.DNSError{Name: "nobody.invalid", Err: "no such host"}), exitNoPath, "nobody.invalid, cannot be looked up: no such host: check the name"},
 		{client.ErrNoReply, exitPeerOffline, "does not answer"},
 		{errUnforeseen, exitOther, "reach the signal server 203.0.113.10:7443: unforeseen"},
 		{&client.RefusedError{Code: client.WrongCode}, exitNotAllowed, "does not know this code"},

@@ -84,8 +84,8 @@ func (p *program) runDoctor(ctx context.Context, what, server string, asJSON boo
 	} else {
 		err = d.write(p.stdout)
 	}
-	if n := len(atLeast(broken, d.Findings)); err == nil && n > 0 {
-		err = fail(exitOther, "%d %s", n, map[bool]string{true: "thing is wrong", false: "things are wrong"}[n == 1])
+	if err == nil && len(atLeast(broken, d.Findings)) > 0 {
+		err = somethingWrong(exitOther, d.Findings)
 	}
 	return err
 }

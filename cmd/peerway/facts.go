@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -101,6 +103,9 @@ func (p *program) serverOf(given string, running *report) (signal.URL, error) {
 		redacted := strings.TrimSuffix(strings.TrimSuffix(running.Signal.URL, "…"), ".")
 		return signal.ParseURL(redacted)
 	}
+	if _, err := os.Stat(p.statePath()); errors.Is(err, fs.ErrNotExist) {
+		return signal.URL{}, nil // who only asks makes no folder
+	}
 	dir, err := state.Open(p.statePath())
 	if err != nil {
 		return signal.URL{}, err
@@ -113,6 +118,13 @@ func (p *program) serverOf(given string, running *report) (signal.URL, error) {
 // lookAtHost fills in the addresses of this host.
 func (f *facts) lookAtHost() { f.Addresses, _ = network.Addresses() } // none says the same
 
+// lookAtProxy fills in by which proxy the signal server is reached.
+func (f *facts) lookAtProxy() {
+	if through, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: f.Server}}); err == nil && through != nil {
+		f.Proxy = through.Redacted()
+	}
+}
+
 // lookAtNetwork fills in what concerns the network of this host, and the signal server.
 func (f *facts) lookAtNetwork(ctx context.Context) {
 	f.Server = f.URL.Addr
@@ -123,9 +135,7 @@ func (f *facts) lookAtNetwork(ctx context.Context) {
 	if f.Server == "" {
 		return
 	}
-	if through, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: f.Server}}); err == nil && through != nil {
-		f.Proxy = through.Redacted()
-	}
+	f.lookAtProxy()
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
 	defer cancel()

@@ -107,9 +107,14 @@ func findingsOfNetwork() []finding {
 			fix:   say("check address and port: peerway signal prints them; a proxy or firewall in between may answer in its place"),
 		}, {
 			code: "server-other-key", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
-			found: func(f *facts) bool { _, refused := errors.AsType[*client.RefusedError](f.Hello); return refused },
-			text:  func(f *facts) string { return f.Hello.Error() },
-			fix:   say("if it was set up anew, use the URL that it prints now, or a new code; else somebody is in its place"),
+			found: func(f *facts) bool { return isRefused(f.Hello) },
+			text: func(f *facts) string {
+				if f.URL.Public {
+					return f.Hello.Error()
+				}
+				return f.Server + " has another key than the one that is known here"
+			},
+			fix: say("if it was set up anew, use the URL that it prints now, or a new code; else somebody is in its place"),
 		}, {
 			code: "server-by-proxy", step: stepServer, weight: remark, after: []string{"no-server"},
 			found: func(f *facts) bool { return f.Proxy != "" },

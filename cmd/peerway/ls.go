@@ -32,6 +32,9 @@ With --json it prints one object for each service. Fields are only ever added.`,
 			if err != nil {
 				return err
 			}
+			if len(r.Peers) == 0 && !asJSON {
+				p.tell("No peer is paired with this one: run peerway expose at the other end, then peerway connect with the code it prints.")
+			}
 			t := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 			if !asJSON {
 				fmt.Fprintln(t, "SERVICE\tPEER\tSTATE\tURL")

@@ -118,9 +118,23 @@ func (p *program) tellNetwork(f *facts, asJSON bool) error {
 		err = r.write(p.stdout)
 	}
 	if err == nil && (f.Server == "" || f.Hello != nil) {
-		return fail(exitNoPath, "%s", r.Verdict)
+		err = somethingWrong(exitNoPath, r.Findings)
 	}
 	return err
+}
+
+// somethingWrong is how a command ends that has said what is wrong.
+func somethingWrong(code int, said []found) error {
+	if n := len(atLeast(broken, said)); n != 1 {
+		return fail(code, "%d things are wrong", n)
+	}
+	return fail(code, "1 thing is wrong")
+}
+
+// isRefused reports whether a server was reached and is not the right one.
+func isRefused(err error) bool {
+	_, ok := errors.AsType[*client.RefusedError](err)
+	return ok
 }
 
 // verdict says in one line what the network means for tunnels.
@@ -130,6 +144,8 @@ func verdict(f *facts) string {
 		return "no signal server is known, so there is nobody to ask"
 	case errors.Is(f.Hello, client.ErrNotSignal):
 		return "there is no Peerway signal server at " + f.Server + ": no tunnel can be made but in the local network"
+	case isRefused(f.Hello):
+		return "the signal server is another one than the one that is known here, and not asked: no tunnel can be made but in the local network"
 	case f.Hello != nil:
 		return "the signal server cannot be reached: no tunnel can be made but in the local network; those that are up go on"
 	case !f.Probed:
@@ -151,7 +167,7 @@ func verdict(f *facts) string {
 	case n.Mapping == network.Unknown:
 		return "UDP passes: direct with most peers"
 	}
-	return "good: direct with nearly all peers, within seconds with those behind a NAT that gives every destination another port"
+	return "good: direct with nearly all peers; it takes some seconds where their NAT gives every destination another port"
 }
 
 // write writes r for people.
@@ -170,7 +186,7 @@ func (r networkReport) write(w io.Writer) error {
 	}
 	line("public address", strings.Join(slices.Compact([]string{r.Mapped, cmp.Or(r.Mapped6, r.Mapped)}), ", "))
 	line("NAT", r.nat())
-	line("router opens ports", strings.Join(r.Opens, ", "))
+	line("router opens ports", cmp.Or(strings.Join(r.Opens, ", "), "no"))
 	line("IPv6", map[bool]string{true: "yes", false: "no"}[r.IPv6])
 	line("addresses", strings.Join(r.Addresses, ", "))
 	if err := t.Flush(); err != nil {

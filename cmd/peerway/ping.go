@@ -167,7 +167,7 @@ func (a pong) write(p *program, before string) error {
 	}
 	_, err := fmt.Fprintf(p.stdout, "pong from %s%s in %.1f ms\n", a.Peer, over, a.RTT)
 	if err == nil && a.Path == "direct" && before != "" && before != "direct" {
-		_, err = fmt.Fprintln(p.stdout, "the tunnel goes direct now")
+		p.tell("the tunnel goes direct now")
 	}
 	return err
 }

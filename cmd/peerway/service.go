@@ -52,6 +52,12 @@ func parseService(name, url string) (service, error) {
 	if err := signal.ValidService(name); err != nil {
 		return service{}, err
 	}
+	switch {
+	case strings.HasPrefix(url, "@"):
+		return service{}, fmt.Errorf("service %s: @FILE is for the command line only: write the URL here, and let nobody else read the file", name)
+	case !strings.Contains(url, "://"):
+		return service{}, fmt.Errorf("service %s: not a URL: write, for example, rtsp://192.168.1.20:554/stream1 or http://192.168.1.9:8080", name)
+	}
 	backend, scheme, err := export.ParseURL(url, map[string]export.Parser{
 		"rtsp": parseCamera, "rtsps": parseCamera, "rtsps+insecure": parseCamera,
 	})

@@ -10,6 +10,7 @@ type outage struct {
 	since   time.Time // zero: there is none
 	toldAt  time.Time
 	refused bool // what was told
+	before  bool // there was a connection before
 }
 
 // failed says that there is no connection at now. It reports whether people are to be told:
@@ -25,12 +26,12 @@ func (o *outage) failed(now time.Time, refused bool) (tell bool) {
 	return tell
 }
 
-// over says that there is a connection at now, and returns how long there was none; 0 if
-// there was no outage.
+// over says that there is a connection at now, and returns how long there was none any more; 0
+// if there was no outage, or it is the first connection.
 func (o *outage) over(now time.Time) (lasted time.Duration) {
-	if !o.since.IsZero() {
+	if !o.since.IsZero() && o.before {
 		lasted = now.Sub(o.since)
 	}
-	*o = outage{}
+	*o = outage{before: true}
 	return lasted
 }

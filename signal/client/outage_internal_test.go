@@ -9,6 +9,7 @@ import (
 func TestOutage(t *testing.T) {
 	var o outage
 	begun := time.Now()
+	o.failed(begun.Add(-time.Minute), false)
 	if lasted := o.over(begun); lasted != 0 {
 		t.Errorf("over() = %v at first", lasted)
 	}

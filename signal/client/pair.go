@@ -313,7 +313,8 @@ type PairConfig struct {
 // code, and returns who that is. It opens one connection and closes it before it
 // returns. A code that cannot be used is a [*RefusedError]; [signal.ErrOffline]
 // means that its maker is not connected now, [ErrNoReply] that it does not answer although
-// the server takes it for connected, and [ErrUnreachable] that the server cannot be reached.
+// the server takes it for connected, [ErrUnreachable] that the server cannot be reached, and
+// [ErrNotSignal] that none is there.
 func Pair(ctx context.Context, cfg PairConfig) (Paired, error) {
 	name := strings.ToLower(cfg.Name)
 	if err := signal.ValidName(name); err != nil {
@@ -338,7 +339,7 @@ func pair(ctx context.Context, cfg PairConfig, name string) (Paired, error) {
 	d := dialer{cfg: cfg.Connection, addr: code.Addr, match: code.Matches}
 	conn, err := d.dial(ctx, codec)
 	if err != nil {
-		return Paired{}, err
+		return Paired{}, notSignal(err)
 	}
 	defer conn.link.Close()
 	patience := cmp.Or(cfg.replyIn, pairTimeout)

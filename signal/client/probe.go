@@ -27,14 +27,20 @@ func Probe(ctx context.Context, cfg Config) (server, other netip.AddrPort, err e
 		match: func(pin signal.Pin) bool { return pin == url.Pin }}
 	conn, err := d.dial(ctx, wire.NewCodec())
 	if err != nil {
-		_, refused := errors.AsType[*RefusedError](err)
-		if !refused && !errors.Is(err, ErrUnreachable) {
-			err = fmt.Errorf("%w: %w", ErrNotSignal, err)
-		}
-		return server, other, err
+		return server, other, notSignal(err)
 	}
 	conn.link.Close()
 	return conn.server, conn.other, nil
+}
+
+// notSignal makes of an error of dial, where the address was reached and the key is not another
+// one, that no signal server is there.
+func notSignal(err error) error {
+	_, refused := errors.AsType[*RefusedError](err)
+	if refused || errors.Is(err, ErrUnreachable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotSignal, err)
 }
 
 // An unreachableError is an ErrUnreachable that says why.
