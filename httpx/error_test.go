@@ -123,7 +123,7 @@ func TestErrorPages(t *testing.T) {
 	}{
 		{"unknown service", "wbe.home", nil, 404, "unknown-name", "did you mean home/web?"},
 		{"unknown peer", "web.hoem", nil, 404, "unknown-name", "did you mean home?"},
-		{"camera", "cam.home", nil, 404, "other", "open rtsp://localhost:7480/home/cam"},
+		{"camera", "cam.home", nil, 404, "other", "open rtsp://127.0.0.1:8554/home/cam"},
 		{"offline", "web.home", refused(proxy.CodePeerOffline, proxy.HopPeer), 503, "peer-offline", "start <it>"},
 		{"no path", "web.home", refused(proxy.CodeNoPath, proxy.HopPath), 504, "no-path", "start <it>"},
 		{"refused", "web", refused(proxy.CodeUpstream, proxy.HopServer), 502, "upstream", "refused by 192.168.1.9:80"},
@@ -273,7 +273,7 @@ func TestIndex(t *testing.T) {
 	g.routes.SetPeer("zoo", true, []proxy.Entry{{Name: "odd", Scheme: `"><script>`}})
 	res, text := g.get(t, "http://localhost:7480/")
 	for _, want := range []string{
-		`href="http://web.home.localhost:7480/"`, "rtsp://localhost:7480/home/cam", "farm/gate", "offline",
+		`href="http://web.home.localhost:7480/"`, "rtsp://127.0.0.1:8554/home/cam", "farm/gate", "offline",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the index has no %q:\n%s", want, text)

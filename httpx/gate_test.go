@@ -80,6 +80,8 @@ type gate struct {
 	stop   func() error // ends Serve and returns its error
 }
 
+func cameraURL(t proxy.Target) string { return "rtsp://127.0.0.1:8554/" + t.String() }
+
 // open runs a Server with one service, web.home, behind dial.
 func open(t testing.TB, dial func(context.Context) (proxy.Conn, error)) *gate {
 	t.Helper()
@@ -95,7 +97,7 @@ func open(t testing.TB, dial func(context.Context) (proxy.Conn, error)) *gate {
 	g.addr = ln.Addr().String()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
-	srv := &httpx.Server{Dialer: g.peers, Routes: g.routes}
+	srv := &httpx.Server{Dialer: g.peers, Routes: g.routes, CameraURL: cameraURL}
 	go func() { done <- srv.Serve(ctx, ln) }()
 	g.stop = sync.OnceValue(func() error { cancel(errStop); return <-done })
 	transport := &http.Transport{

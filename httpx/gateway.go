@@ -23,14 +23,15 @@ const codeHeader = "Peerway-Error"
 // A gateway handles the requests of all viewers.
 type gateway struct {
 	routes  *proxy.Routes
+	camera  func(proxy.Target) string
 	forward httputil.ReverseProxy // copied for each request, with its exchange in the copy
 	buffers buffers
 	pages   *pages
 	log     *slog.Logger
 }
 
-func newGateway(routes *proxy.Routes, send roundTripper, p *pages, log *slog.Logger) *gateway {
-	g := &gateway{routes: routes, pages: p, log: log}
+func newGateway(routes *proxy.Routes, camera func(proxy.Target) string, send roundTripper, p *pages, log *slog.Logger) *gateway {
+	g := &gateway{routes: routes, camera: camera, pages: p, log: log}
 	g.forward = httputil.ReverseProxy{
 		Transport:      send,
 		FlushInterval:  -1, // pass on every write: events and cameras stream
@@ -83,7 +84,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, host string) {
 		g.failWith(w, r, http.StatusNotFound, &proxy.Error{
 			Code: proxy.CodeOther, Hop: proxy.HopGateway, Target: target,
 			Reason: "this is a camera, which a browser cannot show",
-			Fix:    "open rtsp://localhost" + portOf(r.Host) + "/" + target.String() + " in a player such as VLC",
+			Fix:    "open " + g.camera(target) + " in a player such as VLC",
 		})
 		return
 	}

@@ -175,7 +175,7 @@ func (g *gateway) index(w http.ResponseWriter, r *http.Request) {
 	for _, route := range g.routes.List() {
 		line := row{Name: route.Target.String(), Online: route.Online}
 		if route.Scheme == "rtsp" || route.Scheme == "rtsps" {
-			line.URL = "rtsp://localhost" + portOf(r.Host) + "/" + route.Target.String()
+			line.URL = g.camera(route.Target)
 		} else {
 			line.URL = "http://" + hostOf(route.Target) + ".localhost" + portOf(r.Host) + "/"
 			line.Link = true

@@ -19,6 +19,9 @@ type Server struct {
 	Dialer proxy.Dialer  // required
 	Routes *proxy.Routes // required
 	Log    *slog.Logger  // nil discards
+
+	// CameraURL says where players find a camera on this machine.
+	CameraURL func(camera proxy.Target) string // required
 }
 
 // Serve serves the connections of ln until ctx is done or Accept fails, and
@@ -43,7 +46,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer cancel(nil)
 
 	srv := &http.Server{
-		Handler:           counted(&active, newGateway(s.Routes, up.roundTrip, pages, log)),
+		Handler:           counted(&active, newGateway(s.Routes, s.CameraURL, up.roundTrip, pages, log)),
 		ConnState:         countConns(&active),
 		ConnContext:       withViewer,
 		BaseContext:       func(net.Listener) context.Context { return ctx },

@@ -67,6 +67,9 @@ func TestGatewayAlone(t *testing.T) {
 	// All is well when they are back, and who looks need not wait for it.
 	s.laptop.stop(syscall.SIGTERM, exitOK)
 	s.connect()
+	home := start(t, "expose", "--state", s.state("home"), "web=http://127.0.0.1:1")
+	home.complains("paired peers in the local network can use the services")
+	home.stop(syscall.SIGTERM, exitOK)
 	s.startSignal(known.Host)
 	out, _ = exec.Command("peerway", "doctor", "--state", s.state("laptop")).Output()
 	if !strings.Contains(string(out), "✔ it is logged in to the signal server") {

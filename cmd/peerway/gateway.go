@@ -54,7 +54,8 @@ func newGateway(at listen, names *book, reach proxy.Dialer, tunnel func(peer str
 	for _, name := range names.names() { // known, if not yet reachable
 		g.routes.SetPeer(name, false, entries(names.services(name)))
 	}
-	web := &httpx.Server{Dialer: reach, Routes: &g.routes, Log: log}
+	camera := func(t proxy.Target) string { return g.url(t.Peer, signal.Service{Name: t.Service, Scheme: "rtsp"}) }
+	web := &httpx.Server{Dialer: reach, Routes: &g.routes, CameraURL: camera, Log: log}
 	video := &rtsp.Server{Dialer: reach, Routes: &g.routes, Log: log}
 	addrs := []string{at.http, at.rtsp}
 	if at.http == at.rtsp {

@@ -172,14 +172,14 @@ func (n *node) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// aloneAfter is how long a gateway waits for the signal server before it does without.
+// aloneAfter is how long the signal server is waited for before a node does without.
 const aloneAfter = 2 * time.Second
 
-// awaitLogin waits for the first login. If it does not come soon, a gateway opens with what
-// it remembers: the peers may be in the local network.
+// awaitLogin waits for the first login. If it does not come soon, the node does without: its
+// peers may be in the local network.
 func (n *node) awaitLogin(ctx context.Context) error {
 	var alone <-chan time.Time
-	if n.gateway != nil && n.cfg.lan && n.book.size() > 0 {
+	if n.cfg.lan && n.book.size() > 0 {
 		timer := time.NewTimer(aloneAfter)
 		defer timer.Stop()
 		alone = timer.C
@@ -193,14 +193,25 @@ func (n *node) awaitLogin(ctx context.Context) error {
 			tried = nil
 			n.sayReady()
 		case <-alone:
-			n.log.Warn("no signal server yet: peers are looked for in the local network only", "remote", n.cfg.url.Addr)
-			n.opened("")
-			n.sayReady()
-			n.gateway.tellRemembered()
+			n.alone()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// alone tells what can be had without the signal server. A gateway opens with what it remembers.
+func (n *node) alone() {
+	if len(n.cfg.services) > 0 {
+		n.log.Warn("no signal server yet: paired peers in the local network can use the services, others cannot", "remote", n.cfg.url.Addr)
+	}
+	if n.gateway == nil {
+		return // ready is who has logged in: there is no code without a server
+	}
+	n.log.Warn("no signal server yet: peers are looked for in the local network only", "remote", n.cfg.url.Addr)
+	n.opened("")
+	n.sayReady()
+	n.gateway.tellRemembered()
 }
 
 // opened records that the node is logged in under name, or, without one, that it does without.

@@ -109,7 +109,7 @@ func TestDialInWords(t *testing.T) {
 		"http://" + refusing:                                  "connection refused by " + refusing,
 		"http://no-such-name.invalid":                         "the name no-such-name.invalid",
 		"https://" + plain.Listener.Addr().String():           "does not speak TLS",
-		"https://" + secure.Listener.Addr().String():          "is not trusted by the peer: its issuer is unknown",
+		"https://" + secure.Listener.Addr().String():          "is not trusted: its issuer is unknown",
 		"https://" + rude.Addr().String():                     "closed the connection at once",
 		"http://" + plain.Listener.Addr().String():            "",
 		"https+insecure://" + secure.Listener.Addr().String(): "",

@@ -13,7 +13,7 @@ import (
 )
 
 // A dialError says in words why a server cannot be reached. Its text is shown
-// to the person at the gateway.
+// to the person at the gateway, and to the one beside the server: it says neither here nor there.
 type dialError struct {
 	text string
 	err  error
@@ -33,19 +33,19 @@ func inWords(err error, addr string, after time.Duration) error {
 	alert, isAlert := errors.AsType[tls.AlertError](err)
 	switch {
 	case isDNS && dns.IsNotFound:
-		text = fmt.Sprintf("the name %s is not known beside the peer", dns.Name)
+		text = fmt.Sprintf("the name %s cannot be looked up: it is not known", dns.Name)
 	case isDNS:
-		text = fmt.Sprintf("the name %s cannot be looked up beside the peer", dns.Name)
+		text = fmt.Sprintf("the name %s cannot be looked up now", dns.Name)
 	case errors.Is(err, errRefused):
 		text = fmt.Sprintf("connection refused by %s", where)
 	case errors.Is(err, errHostUnreachable), errors.Is(err, errNetUnreachable):
-		text = fmt.Sprintf("%s cannot be reached from the peer", where)
+		text = fmt.Sprintf("%s cannot be reached: it is off, or in another network", where)
 	case errors.Is(err, errReset), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		text = fmt.Sprintf("%s closed the connection at once", where)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		text = fmt.Sprintf("no answer from %s within %.0f s", where, after.Seconds())
 	case isType[*tls.CertificateVerificationError](err):
-		text = fmt.Sprintf("the certificate of %s is not trusted by the peer%s", where, why(err))
+		text = fmt.Sprintf("the certificate of %s is not trusted%s", where, why(err))
 	case isType[tls.RecordHeaderError](err):
 		text = fmt.Sprintf("%s does not speak TLS: expose it as http://", where)
 	case isAlert:

@@ -60,7 +60,7 @@ func TestCheckUnderTLS(t *testing.T) {
 	login := rtsptest.UserInfo + "@"
 	for url, want := range map[string]string{
 		"rtsps+insecure://" + login + secure + "/live": "",
-		"rtsps://" + login + secure + "/live":          "the certificate of " + secure + " is not trusted by the peer",
+		"rtsps://" + login + secure + "/live":          "the certificate of " + secure + " is not trusted",
 		"rtsps://" + login + plain + "/live":           plain + " does not speak TLS: expose it as rtsp://",
 	} {
 		switch err := parse(t, url).Check(t.Context()); {

@@ -54,8 +54,8 @@ func Printable(text string) string {
 	}, text)
 }
 
-// inWords returns an error that says to a person at the gateway why a camera
-// could not be asked, and that still is err.
+// inWords returns an error that says to a person, at the gateway or beside the camera, why
+// that could not be asked, and that still is err.
 func inWords(err error, address string, within time.Duration) error {
 	var text string
 	name, unknown := errors.AsType[*net.DNSError](err)
@@ -63,9 +63,9 @@ func inWords(err error, address string, within time.Duration) error {
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
 	switch {
 	case unknown:
-		text = fmt.Sprintf("the name %s is not known beside the peer", name.Name)
+		text = fmt.Sprintf("the name %s cannot be looked up: it is not known", name.Name)
 	case certificate:
-		text = fmt.Sprintf("the certificate of %s is not trusted by the peer; rtsps+insecure:// takes it", address)
+		text = fmt.Sprintf("the certificate of %s is not trusted; rtsps+insecure:// takes it", address)
 	case plain:
 		text = fmt.Sprintf("%s does not speak TLS: expose it as rtsp://", address)
 	case errors.Is(err, errRefused):
@@ -73,7 +73,7 @@ func inWords(err error, address string, within time.Duration) error {
 	case errors.Is(err, errReset):
 		text = "connection cut by " + address
 	case errors.Is(err, errHostUnreachable), errors.Is(err, errNetUnreachable):
-		text = address + " cannot be reached from the peer"
+		text = address + " cannot be reached: it is off, or in another network"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		text = fmt.Sprintf("no answer within %v from %s", within, address)
 	default:

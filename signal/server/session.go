@@ -55,7 +55,7 @@ func (s *Server) serve(ctx context.Context, tcp net.Conn, release func()) {
 	session, err := s.login(ctx, tcp)
 	release()
 	if err != nil {
-		s.log.Debug("refused a connection", "remote", tcp.RemoteAddr(), "err", err)
+		s.log.Debug("connection ended before its login", "remote", tcp.RemoteAddr(), "err", err)
 		return
 	}
 	defer session.link.Close()
