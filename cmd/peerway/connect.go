@@ -18,8 +18,10 @@ import (
 	"peerway/signal/client"
 )
 
-// pairWithin bounds the pairing as a whole.
-const pairWithin = 45 * time.Second
+const (
+	pairWithin  = 45 * time.Second // the pairing as a whole
+	reachWithin = 5 * time.Second  // a connection to the signal server, while a person waits
+)
 
 // connect returns the command of the gateway's role.
 func (p *program) connect() *cobra.Command {
@@ -98,7 +100,7 @@ func (at *listen) warn(tell func(format string, args ...any)) {
 func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) error {
 	dir, err := p.openState()
 	if busy, ok := errors.AsType[*state.BusyError](err); ok && code != (signal.Code{}) {
-		return fmt.Errorf("%w; to pair with a further peer, stop it and run this again: it then has all of them", busy)
+		return fmt.Errorf("%w; stopped, and started again with this code, it reaches all its peers", busy)
 	}
 	if err != nil {
 		return err
@@ -178,8 +180,10 @@ func (p *program) pair(ctx context.Context, dir *state.Dir, code signal.Code, lo
 	waiting := notice{tell: p.tell}
 	defer waiting.over()
 	waiting.await("the signal server " + code.Addr)
+	dial := net.Dialer{Timeout: reachWithin}
 	paired, err := client.Pair(ctx, client.PairConfig{
-		Code: code, Identity: identity, Name: name, Connection: client.Config{Proxy: http.ProxyFromEnvironment, Log: log},
+		Code: code, Identity: identity, Name: name,
+		Connection: client.Config{Proxy: http.ProxyFromEnvironment, DialContext: dial.DialContext, Log: log},
 		Claimed: func() {
 			waiting.await("the peerway expose that made this code; the signal server " + code.Addr + " knows it, but it does not answer")
 		},

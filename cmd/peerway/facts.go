@@ -136,14 +136,13 @@ func (f *facts) lookAtNetwork(ctx context.Context) {
 		return
 	}
 	f.lookAtProxy()
-	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, reachWithin, fmt.Errorf("no answer within %v", reachWithin))
 	defer cancel()
 	asking.Go(func() { f.Servers, _ = hostport.Resolve(ctx, f.Server) }) // behind a proxy, names may mean nothing
 	var server, other netip.AddrPort
 	if server, other, f.Hello = client.Probe(ctx, client.Config{URL: f.URL, Proxy: http.ProxyFromEnvironment}); f.Hello != nil {
 		if errors.Is(f.Hello, context.DeadlineExceeded) {
-			f.Hello = lateError{f.Hello, patience}
+			f.Hello = lateError{f.Hello, reachWithin}
 		}
 		return
 	}

@@ -324,6 +324,11 @@ func TestBusyAddress(t *testing.T) {
 	if again.out.String() != "" {
 		t.Errorf("it printed %q", again.out)
 	}
+	further := start(t, "connect", code, "--state", s.state("laptop"))
+	if got := further.ends(); got != exitOther {
+		t.Errorf("a taken state folder exits with %d", got)
+	}
+	further.complains("stopped, and started again with this code, it reaches all its peers")
 	// The code is not spent.
 	start(t, "connect", code, "--state", s.state("again"), "--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0").says("ready")
 	busy := start(t, "signal", "--state", s.state("busy"), "--listen", "127.0.0.1:"+u.Port())
@@ -331,6 +336,19 @@ func TestBusyAddress(t *testing.T) {
 		t.Errorf("a taken address exits with %d", got)
 	}
 	busy.complains("127.0.0.1:" + u.Port() + " is in use by another program: end that, or choose another address with --listen")
+}
+
+// A URL of which the secret was cut off is said to be without it.
+func TestNoJoinSecret(t *testing.T) {
+	t.Parallel()
+	s := &session{t: t, dir: t.TempDir()}
+	s.startSignal("127.0.0.1:0")
+	url := s.signalURL[:strings.LastIndexByte(s.signalURL, '.')]
+	home := start(t, "expose", "--state", s.state("home"), "--signal", url, "web=http://127.0.0.1:1")
+	if got := home.ends(); got != exitNotAllowed {
+		t.Errorf("it exits with %d", got)
+	}
+	home.complains("has no join secret")
 }
 
 // Who exposes is told when a service has died, which the first viewer finds out.

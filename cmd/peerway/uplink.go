@@ -51,6 +51,8 @@ func (u *uplink) Run(ctx context.Context, services []signal.Service, allow func(
 			level = slog.LevelDebug // once is enough
 			u.rest(ctx)
 			continue
+		case ok && refused.Code == client.WrongSecret && cfg.URL.Secret == (signal.Secret{}):
+			return fail(exitNotAllowed, "the URL of the signal server has no join secret, and the server does not know this peer: use the whole URL, as peerway signal printed it")
 		case !ok || refused.Code != client.NameTaken || refused.Suggestion == "":
 			return err
 		case u.insist:
