@@ -141,19 +141,26 @@ const slowAfter = 2 * time.Second
 type notice struct {
 	tell  func(format string, args ...any)
 	timer *time.Timer
+	said  chan struct{} // closed when it was
 }
 
 // await says that from now on what is waited for.
 func (n *notice) await(what string) {
 	n.over()
-	n.timer = time.AfterFunc(slowAfter, func() { n.tell("Waiting for %s …", what) })
+	said := make(chan struct{})
+	n.said = said
+	n.timer = time.AfterFunc(slowAfter, func() {
+		defer close(said)
+		n.tell("Waiting for %s …", what)
+	})
 }
 
 // over ends it.
 func (n *notice) over() {
-	if n.timer != nil {
-		n.timer.Stop()
+	if n.timer != nil && !n.timer.Stop() {
+		<-n.said
 	}
+	n.timer = nil
 }
 
 // pair uses a pairing code and remembers what came of it.

@@ -20,6 +20,7 @@ func TestNotice(t *testing.T) {
 		time.Sleep(slowAfter + time.Millisecond)
 		n.await("nobody")
 		n.over()
+		n.over()
 		time.Sleep(slowAfter + time.Millisecond)
 		synctest.Wait()
 		if want := []string{"Waiting for the peer …"}; !slices.Equal(told, want) {

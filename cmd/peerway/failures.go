@@ -22,8 +22,11 @@ type failures struct {
 type failure struct {
 	said  *askError
 	at    time.Time
-	until time.Time // it is over by then; zero: who knows
+	until time.Time // it is over by then
 }
+
+// toldFor is how long a failure is worth telling: later the peer may well be reached.
+const toldFor = time.Hour
 
 // A failureReport is a failure as status tells it.
 type failureReport struct {
@@ -37,7 +40,7 @@ func (f *failures) note(peer signal.PeerID, err error) {
 	if _, ok := errors.AsType[*proxy.Error](err); !ok || errors.Is(err, signal.ErrDisconnected) {
 		return
 	}
-	now := failure{said: newAskError(err), at: time.Now()}
+	now := failure{said: newAskError(err), at: time.Now(), until: time.Now().Add(toldFor)}
 	if spent, ok := errors.AsType[*tunnel.QuotaError](err); ok {
 		now.until = spent.Until
 	}
@@ -68,7 +71,7 @@ func (f *failures) report(peer signal.PeerID, now time.Time) *failureReport {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	last, ok := f.last[peer]
-	if !ok || !last.until.IsZero() && now.After(last.until) {
+	if !ok || now.After(last.until) {
 		return nil
 	}
 	return &failureReport{*last.said, int64(now.Sub(last.at) / time.Second)}

@@ -12,15 +12,11 @@ import (
 	"peerway/proxy/export"
 )
 
-const (
-	checkWithin = 5 * time.Second  // one look at a service
-	checkAgain  = 30 * time.Second // between two of them
-	checkSoon   = 3 * time.Second  // the same, where no stream could be opened
-)
+// checkWithin bounds a look at a service.
+const checkWithin = 5 * time.Second
 
 // A health knows which of the services that this peer exposes answer. It looks at each in the
-// beginning, when a stream to it has failed, and each 30 s until it answers. One that works is
-// left alone, for a look may take one of the few sessions that a camera has. It is safe for
+// beginning, when a stream to it has failed, and each 30 s until it answers. It is safe for
 // concurrent use.
 type health struct {
 	services []service
@@ -29,30 +25,23 @@ type health struct {
 
 	mu     sync.Mutex
 	states []condition   // of services
-	doubt  chan struct{} // holds a token when a stream has failed
-}
-
-// A condition is what is known of a service.
-type condition struct {
-	err    error     // why it does not answer; nil: it does
-	looked time.Time // at it; zero: never
-	seen   time.Time // that it was as err says
-	again  time.Time // to be looked at; zero: no need
+	news   chan struct{} // holds a token when a stream has changed one
 }
 
 // A serviceReport is a service of this peer as status tells it.
 type serviceReport struct {
 	Name    string `json:"name"`
 	Answers bool   `json:"answers"`
-	Why     string `json:"why,omitempty"`   // it does not, for people
-	Age     *int64 `json:"age_s,omitempty"` // since that was seen last; missing: it was not tried yet
+	Why     string `json:"why,omitempty"`     // it does not, for people
+	Age     *int64 `json:"age_s,omitempty"`   // since that was seen last; missing: it was not tried yet
+	Streams int    `json:"streams,omitempty"` // that are open
 }
 
 // newHealth returns the health of services, at which nobody has looked.
 func newHealth(services []service, log *slog.Logger) *health {
 	return &health{
 		services: services, log: log, tried: make(chan struct{}),
-		states: make([]condition, len(services)), doubt: make(chan struct{}, 1),
+		states: make([]condition, len(services)), news: make(chan struct{}, 1),
 	}
 }
 
@@ -62,9 +51,7 @@ func (h *health) Run(ctx context.Context) error {
 	for i := range all {
 		all[i] = i
 	}
-	slow := time.AfterFunc(slowAfter, h.awaited)
-	h.look(ctx, all)
-	slow.Stop()
+	h.lookFirst(ctx, all)
 	close(h.tried)
 	for ctx.Err() == nil {
 		due, next := h.due(time.Now())
@@ -74,6 +61,20 @@ func (h *health) Run(ctx context.Context) error {
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// lookFirst looks at all services, and says what is waited for.
+func (h *health) lookFirst(ctx context.Context, all []int) {
+	looking, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
+	waiting.Go(func() {
+		if pause(looking, slowAfter); looking.Err() == nil {
+			h.awaited()
+		}
+	})
+	h.look(ctx, all)
 }
 
 // awaited says which services have not answered yet.
@@ -87,23 +88,32 @@ func (h *health) awaited() {
 	}
 }
 
-// due returns the services to look at now, or when the next one is, if any is.
+// due returns the services to look at now, or when there is something to do next, if ever.
 func (h *health) due(now time.Time) (due []int, next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, c := range h.states {
+	for i := range h.states {
+		c := &h.states[i]
+		at := c.next()
 		switch {
-		case c.again.IsZero():
-		case !now.Before(c.again):
+		case at.IsZero():
+		case now.Before(at):
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+		case c.isProven(now):
+			if c.err != nil {
+				h.log.Info("service answers now", "service", h.services[i].Name)
+			}
+			c.prove(now)
+		default:
 			due = append(due, i)
-		case next.IsZero() || c.again.Before(next):
-			next = c.again
 		}
 	}
 	return due, next
 }
 
-// await waits until then, if that is a time, or until a stream has failed.
+// await waits until then, if that is a time, or until a stream has changed something.
 func (h *health) await(ctx context.Context, then time.Time) {
 	var due <-chan time.Time
 	if !then.IsZero() {
@@ -113,7 +123,7 @@ func (h *health) await(ctx context.Context, then time.Time) {
 	}
 	select {
 	case <-due:
-	case <-h.doubt:
+	case <-h.news:
 	case <-ctx.Done():
 	}
 }
@@ -126,26 +136,24 @@ func (h *health) look(ctx context.Context, at []int) {
 	defer looks.Wait()
 	for _, i := range at {
 		looks.Go(func() {
+			began := time.Now()
 			err := h.services[i].backend.Check(within)
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("no answer within %v", checkWithin)
 			}
 			if ctx.Err() == nil {
-				h.found(i, err, time.Now())
+				h.found(i, err, began)
 			}
 		})
 	}
 }
 
-// found takes what came of a look.
-func (h *health) found(i int, err error, now time.Time) {
-	state := condition{err: err, looked: now, seen: now}
-	if err != nil {
-		state.again = now.Add(checkAgain)
-	}
+// found takes what came of a look that began then.
+func (h *health) found(i int, err error, began time.Time) {
 	h.mu.Lock()
 	before := h.states[i]
-	h.states[i] = state
+	h.states[i].found(err, began, time.Now())
+	err = h.states[i].err
 	h.mu.Unlock()
 	name, first := h.services[i].Name, before.looked.IsZero()
 	switch {
@@ -158,28 +166,13 @@ func (h *health) found(i int, err error, now time.Time) {
 	}
 }
 
-// worked records that a stream to a service came to a good end.
-func (h *health) worked(i int) {
+// change changes what is known of a service, as a stream has it.
+func (h *health) change(i int, f func(c *condition, now time.Time)) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if c := &h.states[i]; c.err == nil {
-		c.seen = time.Now()
-	}
-}
-
-// failed records that a stream to a service did not, which may be the viewer's business: a look
-// will tell, pause after the last one.
-func (h *health) failed(i int, pause time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c := &h.states[i]
-	at := c.looked.Add(pause)
-	if c.err != nil || !c.again.IsZero() && !at.Before(c.again) {
-		return
-	}
-	c.again = at
+	f(&h.states[i], time.Now())
+	h.mu.Unlock()
 	select {
-	case h.doubt <- struct{}{}:
+	case h.news <- struct{}{}:
 	default:
 	}
 }
@@ -202,12 +195,15 @@ func (h *health) report(now time.Time) []serviceReport {
 	defer h.mu.Unlock()
 	var all []serviceReport
 	for i, c := range h.states {
-		r := serviceReport{Name: h.services[i].Name, Answers: c.err == nil && !c.looked.IsZero()}
+		r := serviceReport{Name: h.services[i].Name, Answers: c.err == nil && !c.looked.IsZero(), Streams: c.open}
 		if c.err != nil {
 			r.Why = c.err.Error()
 		}
 		if !c.looked.IsZero() {
 			age := int64(now.Sub(c.seen) / time.Second)
+			if r.Answers && c.isProven(now) {
+				age = 0
+			}
 			r.Age = &age
 		}
 		all = append(all, r)
@@ -234,29 +230,42 @@ type watched struct {
 // Dial implements [export.Backend].
 func (w watched) Dial(ctx context.Context) (export.Upstream, error) {
 	up, err := w.Backend.Dial(ctx)
-	if err != nil {
-		if !errors.Is(ctx.Err(), context.Canceled) { // by who wanted the stream
-			w.health.failed(w.index, checkSoon)
-		}
-		return nil, err
+	switch {
+	case err == nil:
+		w.health.change(w.index, (*condition).opened)
+		return &watchedUpstream{Upstream: up, backend: w}, nil
+	case !errors.Is(ctx.Err(), context.Canceled): // by who wanted the stream
+		w.health.change(w.index, func(c *condition, now time.Time) { c.failed(now, checkSoon) })
 	}
-	return watchedUpstream{up, w}, nil
+	return nil, err
 }
 
 // A watchedUpstream is a connection of a watched backend.
 type watchedUpstream struct {
 	export.Upstream
 	backend watched
+	became  func(c *condition, now time.Time) // of its stream; nil: it was not even accepted
 }
 
 // Splice implements [export.Upstream].
-func (w watchedUpstream) Splice(ctx context.Context, stream proxy.Conn) error {
+func (w *watchedUpstream) Splice(ctx context.Context, stream proxy.Conn) error {
 	err := w.Upstream.Splice(ctx, stream)
-	switch h := w.backend.health; {
+	switch {
 	case err == nil:
-		h.worked(w.backend.index)
+		w.became = (*condition).worked
 	case ctx.Err() == nil:
-		h.failed(w.backend.index, checkAgain)
+		w.became = func(c *condition, now time.Time) { c.failed(now, checkAgain) }
 	}
+	return err
+}
+
+// Close implements [export.Upstream]. Not before may there be a look.
+func (w *watchedUpstream) Close() error {
+	err := w.Upstream.Close()
+	w.backend.health.change(w.backend.index, func(c *condition, now time.Time) {
+		if c.open--; w.became != nil {
+			w.became(c, now)
+		}
+	})
 	return err
 }

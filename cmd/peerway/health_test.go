@@ -124,6 +124,7 @@ func TestHealthHearsOfStreams(t *testing.T) {
 		open := func(ctx context.Context) {
 			if up, err := h.backends()["cam"].Dial(ctx); err == nil {
 				up.Splice(ctx, nil)
+				up.Close()
 			}
 		}
 		logged := func(dead, back int) {
@@ -161,6 +162,7 @@ func TestHealthHearsOfStreams(t *testing.T) {
 		for range 100 {
 			open(t.Context())
 		}
+		time.Sleep(checkAfter)
 		logged(1, 0)
 		before := cam.looks.Load()
 		time.Sleep(10*checkAgain + time.Second)
@@ -172,5 +174,89 @@ func TestHealthHearsOfStreams(t *testing.T) {
 		time.Sleep(checkAgain)
 		logged(1, 1)
 		seen(true, 1)
+	})
+}
+
+// A busyCamera has one session.
+type busyCamera struct {
+	mu    sync.Mutex
+	taken bool
+	looks atomic.Int32
+}
+
+func (s *busyCamera) take() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.taken {
+		return errors.New("the camera has no session left")
+	}
+	s.taken = true
+	return nil
+}
+
+// Check implements [export.Backend].
+func (s *busyCamera) Check(context.Context) error {
+	s.looks.Add(1)
+	if err := s.take(); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// Dial implements [export.Backend].
+func (s *busyCamera) Dial(context.Context) (export.Upstream, error) {
+	if err := s.take(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Splice implements [export.Upstream]: it lasts an hour.
+func (s *busyCamera) Splice(ctx context.Context, _ proxy.Conn) error {
+	pause(ctx, time.Hour)
+	return errors.New("the camera was switched off")
+}
+
+// Close implements [export.Upstream].
+func (s *busyCamera) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = false
+	return nil
+}
+
+// TestHealthLeavesViewersAlone: nobody looks at a camera while it is watched, and it is not said
+// to be dead because a second viewer found no place.
+func TestHealthLeavesViewersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := newOutput()
+		cam := &busyCamera{}
+		h := newHealth([]service{{signal.Service{Name: "cam", Scheme: "rtsp"}, cam}}, newLog(text, slog.LevelInfo))
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		running.Go(func() { h.Run(ctx) })
+		<-h.tried
+		time.Sleep(time.Hour)
+		watch := func() {
+			if up, err := h.backends()["cam"].Dial(t.Context()); err == nil {
+				up.Splice(t.Context(), nil)
+				up.Close()
+			}
+		}
+		running.Go(watch)
+		for range 59 {
+			time.Sleep(time.Minute)
+			watch()
+		}
+		synctest.Wait()
+		if r := h.report(time.Now())[0]; !r.Answers || *r.Age != 0 || r.Streams != 1 || r.state() != "in use" || r.seen() != "now" || cam.looks.Load() != 1 {
+			t.Errorf("while it is watched: %+v, %d looks\n%s", r, cam.looks.Load(), text)
+		}
+		time.Sleep(2 * time.Minute) // the stream ends, and not well
+		if r := h.report(time.Now())[0]; !r.Answers || r.Streams != 0 || cam.looks.Load() != 2 {
+			t.Errorf("after it was: %+v, %d looks\n%s", r, cam.looks.Load(), text)
+		}
 	})
 }

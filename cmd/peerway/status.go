@@ -265,6 +265,8 @@ func (r report) writeTroubles(w io.Writer) error {
 // state says in words whether a service answers.
 func (s serviceReport) state() string {
 	switch {
+	case s.Answers && s.Streams > 0:
+		return "in use"
 	case s.Answers:
 		return "answers"
 	case s.Age == nil:
@@ -275,8 +277,11 @@ func (s serviceReport) state() string {
 
 // seen says when that was seen.
 func (s serviceReport) seen() string {
-	if s.Age == nil {
+	switch {
+	case s.Age == nil:
 		return "-"
+	case *s.Age == 0:
+		return "now"
 	}
 	return (time.Duration(*s.Age) * time.Second).String() + " ago"
 }
