@@ -34,7 +34,10 @@ func (t Target) String() string { return t.Peer + "/" + t.Service }
 // returned: then Read reports it. Errors for which a person can do something
 // are, or wrap, an [*Error].
 //
-// A connection that has a method Reset() ends abruptly by it; see [Abort].
+// A connection that has a method Reset() ends abruptly by it; see [Abort]. One that
+// has a method Heard() time.Time says when the peer was heard last, whatever it said,
+// to a second if it is called each second: so one knows whether it is the service that
+// is silent, or the way to it.
 type Dialer interface {
 	DialContext(ctx context.Context, target Target, class Class) (Conn, error)
 }

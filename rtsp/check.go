@@ -17,8 +17,8 @@ var errNoTracks = errors.New("the camera describes a stream without tracks")
 func Check(ctx context.Context, d proxy.Dialer, target proxy.Target) error {
 	at, u := place{target: target}, camera.URL("", "")
 	o := opener{dialer: d, log: slog.New(slog.DiscardHandler)}
-	f := newFeed(o.log)
-	f.client = o.client(u, at, f, func() {})
+	f := newFeed(at, o.log)
+	f.client = o.client(u, f, func() {})
 	if err := f.client.Start2(); err != nil {
 		return failure(at, "", err)
 	}

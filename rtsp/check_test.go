@@ -42,8 +42,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// answering returns the address of a server that says one thing on each connection, and then
-// nothing until it is hung up.
+// answering returns the address of a server that says one thing on each connection when it was
+// asked, and then nothing until it is hung up.
 func answering(t *testing.T, what string) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -57,7 +57,7 @@ func answering(t *testing.T, what string) string {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { defer c.Close(); io.WriteString(c, what); io.Copy(io.Discard, c) })
+			serving.Go(func() { defer c.Close(); c.Read(make([]byte, 1024)); io.WriteString(c, what); io.Copy(io.Discard, c) })
 		}
 	})
 	return ln.Addr().String()

@@ -14,7 +14,7 @@ import (
 	"peerway/rtsp/camera"
 )
 
-// failure explains why a camera could not be opened. reason is what the peer
+// failure explains why a camera could not be opened, or is gone. reason is what the peer
 // said about it; it may be empty.
 func failure(at place, reason string, err error) *proxy.Error {
 	if known, ok := errors.AsType[*proxy.Error](err); ok {
@@ -28,12 +28,16 @@ func failure(at place, reason string, err error) *proxy.Error {
 	status, refused := errors.AsType[liberrors.ErrClientBadStatusCode](err)
 	_, noSDP := errors.AsType[liberrors.ErrClientSDPInvalid](err)
 	_, late := errors.AsType[liberrors.ErrClientRequestTimedOut](err)
+	_, still := errors.AsType[liberrors.ErrClientTCPTimeout](err)
 	switch {
 	case refused && reason == "":
 		e.Reason = camera.Reason(status.Code, status.Message, true)
 	case refused:
 	case noSDP:
 		e.Reason = "the camera describes its stream in a way that cannot be understood"
+	case still: // a camera that is silent itself has a shorter time, see stall
+		e.Code, e.Hop, e.Reason = proxy.CodeNoPath, proxy.HopPath, fmt.Sprintf("nothing came from the peer for %v", answerWithin)
+		e.Fix = "check its network and try again"
 	case late, errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		e.Hop, e.Reason = proxy.HopPath, fmt.Sprintf("no answer within %v", answerWithin)
 		e.Code = proxy.CodeNoPath

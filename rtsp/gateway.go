@@ -69,7 +69,7 @@ func (g *gateway) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.R
 	}
 	if err != nil {
 		switch {
-		case errors.Is(err, errFar):
+		case errors.Is(err, errFar), errors.Is(err, errAway):
 			err = &proxy.Error{Code: proxy.CodeNoPath, Hop: proxy.HopPath, Target: at.target, Reason: err.Error(), Fix: "try again"}
 		case errors.Is(err, errSlow):
 			err = &proxy.Error{Code: proxy.CodeUpstream, Hop: proxy.HopServer, Target: at.target, Reason: err.Error(), Fix: "try again, or look after the camera"}

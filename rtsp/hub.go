@@ -27,6 +27,7 @@ type pull interface {
 	gone() <-chan struct{} // closed when the camera is gone
 	err() error            // why; after gone
 	heard() time.Time      // when the camera sent something last
+	peerHeard() time.Time  // when its peer was heard last; zero: nobody knows
 	close()                // returns after TEARDOWN and release
 }
 
@@ -35,6 +36,7 @@ type pull interface {
 type source struct {
 	place   place
 	reached atomic.Bool   // the peer is there, and asks the camera
+	away    atomic.Bool   // the peer is not heard any more, and so is the camera
 	ready   chan struct{} // closed when stream or err is set
 	changed chan struct{} // buffered: life has changed
 	life    life
@@ -86,6 +88,7 @@ func (h *hub) run(ctx context.Context) {
 var (
 	errSlow    = fmt.Errorf("the camera has not answered for %v; it is still being tried", describeWithin)
 	errFar     = fmt.Errorf("there has been no connection to the peer for %v; it is still being tried", describeWithin)
+	errAway    = fmt.Errorf("nothing has been heard from the peer for more than %v; it may come back", stallAfter)
 	errClosing = errors.New("the gateway is shutting down")
 	errBusy    = fmt.Errorf("more than %d camera streams are open", maxSources)
 	errSilent  = fmt.Errorf("nothing came from the camera for %v", stallAfter)
@@ -112,6 +115,9 @@ func (h *hub) watch(at place) (*source, error) {
 	}
 	select {
 	case <-s.ready:
+		if s.away.Load() {
+			return nil, errAway
+		}
 		return s, s.err
 	case <-slow.C:
 		if !s.reached.Load() {
@@ -184,7 +190,7 @@ func (h *hub) serve(ctx context.Context, s *source) {
 	h.begin(s, p)
 	log.Info("camera is open", "dur", time.Since(started).Round(time.Millisecond))
 
-	err = h.attend(ctx, s, p)
+	err = h.attend(ctx, s, p, log)
 	h.finish(s, err) // before close: who comes now gets a new source at once
 	if err != nil && ctx.Err() == nil {
 		log.Warn("camera is gone", "dur", time.Since(started).Round(time.Millisecond), "err", err)
@@ -194,11 +200,12 @@ func (h *hub) serve(ctx context.Context, s *source) {
 }
 
 // attend waits for the end of a source: nil when nobody has watched for 30 s.
-func (h *hub) attend(ctx context.Context, s *source, p pull) error {
+func (h *hub) attend(ctx context.Context, s *source, p pull, log *slog.Logger) error {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	linger := time.NewTimer(0)
 	defer linger.Stop()
+	var stall stall
 	for {
 		over, wait := h.expire(s)
 		if over {
@@ -211,14 +218,26 @@ func (h *hub) attend(ctx context.Context, s *source, p pull) error {
 		case <-linger.C:
 		case <-s.changed:
 		case now := <-look.C:
-			if now.Sub(p.heard()) >= stallAfter {
+			dead, away := stall.tick(now, p.heard(), p.peerHeard)
+			if dead {
 				return errSilent
 			}
+			s.note(away, log)
 		case <-p.gone():
 			return p.err()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// note records and logs whether the peer is away.
+func (s *source) note(away bool, log *slog.Logger) {
+	switch before := s.away.Swap(away); {
+	case away && !before:
+		log.Warn("camera stands still", "err", errAway)
+	case before && !away:
+		log.Info("peer is heard again")
 	}
 }
 

@@ -29,6 +29,7 @@ type fakeCamera struct {
 // A fakePull sends as long as it is not silent.
 type fakePull struct {
 	silent atomic.Int64 // Unix nanoseconds since when; 0 never
+	away   atomic.Int64 // the same, of the peer, and so of the camera
 	end    chan struct{}
 	ended  atomic.Int64 // Unix nanoseconds; 0 while open
 }
@@ -40,9 +41,18 @@ func (p *fakePull) stream() *gortsplib.ServerStream { return nil }
 func (p *fakePull) gone() <-chan struct{}           { return p.end }
 func (p *fakePull) err() error                      { return errors.New("cut") }
 func (p *fakePull) close()                          { p.ended.Store(time.Now().UnixNano()) }
+func (p *fakePull) peerHeard() time.Time            { return sinceOf(&p.away) }
 func (p *fakePull) heard() time.Time {
-	if since := p.silent.Load(); since != 0 {
-		return time.Unix(0, since)
+	camera, peer := sinceOf(&p.silent), p.peerHeard()
+	if peer.Before(camera) {
+		return peer
+	}
+	return camera
+}
+
+func sinceOf(since *atomic.Int64) time.Time {
+	if at := since.Load(); at != 0 {
+		return time.Unix(0, at)
 	}
 	return time.Now()
 }
@@ -231,6 +241,41 @@ func TestHubEndsADeadCamera(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHubBearsAnAbsence: of a camera whose peer is not heard nothing is known, and its
+// viewers stay. One that is silent when the peer is back is as dead as any.
+func TestHubBearsAnAbsence(t *testing.T) {
+	c := &fakeCamera{}
+	inHub(t, c, func(t *testing.T, h *hub) {
+		if _, err := h.watch(at("")); err != nil {
+			t.Fatal(err)
+		}
+		s, _ := h.join(at(""))
+		defer h.leave(s)
+		p := c.pulls[0]
+		for range 3 {
+			time.Sleep(5 * time.Second)
+			p.away.Store(time.Now().UnixNano())
+			time.Sleep(9500 * time.Millisecond)
+			if _, err := h.watch(at("")); !errors.Is(err, errAway) {
+				t.Errorf("meanwhile: %v, want %v", err, errAway)
+			}
+			p.silent.Store(p.away.Swap(0)) // what the camera has to say comes later
+			time.Sleep(2 * time.Second)
+			p.silent.Store(0)
+			time.Sleep(time.Second)
+			if _, err := h.watch(at("")); err != nil || !p.open() || c.opened != 1 {
+				t.Fatalf("after the absence: %v, opened %d times", err, c.opened)
+			}
+		}
+		p.silent.Store(time.Now().UnixNano())
+		time.Sleep(stallAfter + time.Second)
+		synctest.Wait()
+		if p.open() {
+			t.Error("a camera that is silent itself is still open")
+		}
+	})
 }
 
 func TestHubKeepsPlacesApart(t *testing.T) {

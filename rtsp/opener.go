@@ -3,7 +3,6 @@ package rtsp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -37,7 +36,9 @@ type feed struct {
 	client *gortsplib.Client
 	server *gortsplib.ServerStream
 	log    *slog.Logger
-	reason string // what the peer said about the last refusal; the client's
+	place  place
+	reason string     // what the peer said about the last refusal; the client's
+	conn   proxy.Conn // to the camera; nil: none yet
 
 	heardAt  atomic.Int64 // Unix nanoseconds
 	tooLarge bool         // said already; the reader's
@@ -57,8 +58,9 @@ type sent struct {
 }
 
 // newFeed returns a feed without a client.
-func newFeed(log *slog.Logger) *feed {
+func newFeed(at place, log *slog.Logger) *feed {
 	return &feed{
+		place:   at,
 		log:     log,
 		ended:   make(chan struct{}),
 		tracks:  make(map[format.Format]*sent),
@@ -69,8 +71,8 @@ func newFeed(log *slog.Logger) *feed {
 // open dials a camera and starts its stream. Its errors are a [*proxy.Error].
 func (o *opener) open(ctx context.Context, at place, reached func()) (pull, error) {
 	u := camera.URL(at.path, at.query)
-	f := newFeed(o.log.With("peer", at.target.Peer, "service", at.target.Service))
-	f.client = o.client(u, at, f, reached)
+	f := newFeed(at, o.log.With("peer", at.target.Peer, "service", at.target.Service))
+	f.client = o.client(u, f, reached)
 	if err := f.client.Start2(); err != nil {
 		return nil, failure(at, "", err)
 	}
@@ -93,7 +95,7 @@ func (o *opener) open(ctx context.Context, at place, reached func()) (pull, erro
 }
 
 // client returns the client of a feed.
-func (o *opener) client(u *base.URL, at place, f *feed, reached func()) *gortsplib.Client {
+func (o *opener) client(u *base.URL, f *feed, reached func()) *gortsplib.Client {
 	tcp := gortsplib.TransportTCP
 	return &gortsplib.Client{
 		Scheme: u.Scheme, Host: u.Host,
@@ -102,11 +104,12 @@ func (o *opener) client(u *base.URL, at place, f *feed, reached func()) *gortspl
 		WriteTimeout: writeWithin,
 		UserAgent:    "Peerway",
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := o.dialer.DialContext(ctx, at.target, proxy.Dedicated)
+			c, err := o.dialer.DialContext(ctx, f.place.target, proxy.Dedicated)
 			if err != nil {
 				return nil, err
 			}
 			reached()
+			f.conn = c
 			return newCameraConn(c), nil
 		},
 		OnResponse:        f.answer,
@@ -256,9 +259,13 @@ func (f *feed) welcome(player *gortsplib.ServerSession) {
 func (f *feed) stream() *gortsplib.ServerStream { return f.server }
 func (f *feed) gone() <-chan struct{}           { return f.ended }
 func (f *feed) heard() time.Time                { return time.Unix(0, f.heardAt.Load()) }
+func (f *feed) err() error                      { return failure(f.place, "", f.cause) }
 
-func (f *feed) err() error {
-	return fmt.Errorf("the connection to the camera ended: %w", f.cause)
+func (f *feed) peerHeard() (at time.Time) {
+	if c, ok := f.conn.(interface{ Heard() time.Time }); ok {
+		at = c.Heard()
+	}
+	return at
 }
 
 // farewellFor is how long players get to receive the last packets.

@@ -16,7 +16,6 @@ import (
 const (
 	describeWithin = 4 * time.Second  // players give up after 5
 	lingerFor      = 30 * time.Second // of a pull that nobody watches
-	stallAfter     = 8 * time.Second  // of silence a camera is taken for dead; players give up after 10
 	writeWithin    = 10 * time.Second // one write to a player
 
 	maxPacket   = 1472 // bytes of an RTP packet; gortsplib takes no more

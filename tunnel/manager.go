@@ -306,7 +306,7 @@ func (m *Manager) expected(addr net.Addr) (signal.PeerID, bool) {
 // The caller closes the stream. Errors wrap [ErrNoPath], a [*QuotaError], an error
 // of [Signaler], together with [ErrNotNear] if the local networks were searched as well,
 // or the cause of ctx.
-func (m *Manager) DialContext(ctx context.Context, peer signal.PeerID, service string, class lane.Class) (*lane.Stream, error) {
+func (m *Manager) DialContext(ctx context.Context, peer signal.PeerID, service string, class lane.Class) (*Outgoing, error) {
 	// A tunnel can end between being found and being used; the next one cannot
 	// be older than this call, so few rounds suffice.
 	var err error
@@ -317,7 +317,7 @@ func (m *Manager) DialContext(ctx context.Context, peer signal.PeerID, service s
 		}
 		var stream *lane.Stream
 		if stream, err = s.dial(ctx, lane.Header{Version: 1, Service: service, Class: class}); err == nil {
-			return stream, nil
+			return &Outgoing{stream, s}, nil
 		}
 		if !errors.Is(err, lane.ErrClosed) {
 			break

@@ -74,6 +74,7 @@ type session struct {
 	paths atomic.Pointer[[]PathInfo]
 
 	lookedAt atomic.Int64 // Unix time in ns; 0: never
+	heardAt  atomic.Int64 // the same, of a packet that only the peer can have sent
 
 	// Set before ready is closed.
 	conn    *quic.Conn

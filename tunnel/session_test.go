@@ -307,3 +307,32 @@ func TestOldOffer(t *testing.T) {
 		t.Errorf("an old offer has taken the place of the dial")
 	}
 }
+
+// TestHeard: who has a stream learns within seconds that the peer is still there, though the
+// stream says nothing, and not when it has gone.
+func TestHeard(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	st, err := a.DialContext(t.Context(), b.id, "echo", lane.Dedicated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	asked := time.NewTicker(100 * time.Millisecond)
+	defer asked.Stop()
+	begun, before := time.Now(), st.Heard()
+	for times := 0; times < 4; <-asked.C {
+		if heard := st.Heard(); heard.After(before) {
+			before = heard
+			times++
+		}
+		if time.Since(begun) > 10*time.Second { // QUIC alone would take 15
+			t.Fatalf("heard %d times in %v", times, time.Since(begun))
+		}
+	}
+	b.wire.cut.Store(true)
+	for ; time.Since(st.Heard()) < 4*time.Second; <-asked.C {
+		if time.Since(begun) > 30*time.Second {
+			t.Fatal("a peer that is cut off is heard")
+		}
+	}
+}

@@ -21,6 +21,23 @@ var errBroken = errors.New("the peer broke the protocol")
 // it is for.
 const announceIn = 10 * time.Second
 
+// An Outgoing is a stream that was opened to a peer.
+type Outgoing struct {
+	*lane.Stream
+	session *session
+}
+
+// Heard returns when the peer was heard last, on any path of the tunnel; zero is never.
+// While the tunnel is quiet it is heard each 5 s, or each second if this is called that often.
+func (o *Outgoing) Heard() time.Time {
+	s := o.session
+	s.lookedAt.Store(time.Now().UnixNano())
+	if at := s.heardAt.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
 // openLane opens the QUIC stream for a lane.
 func (s *session) openLane(ctx context.Context) (lane.Conn, error) {
 	stream, err := s.conn.OpenStreamSync(ctx)

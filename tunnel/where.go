@@ -19,18 +19,31 @@ func (c *climber) observe(now time.Time, stats pathsock.Stats) path.Seen {
 	case <-c.s.ready:
 		if n := c.s.conn.ConnectionStats().PacketsReceived; n != c.genuine {
 			c.genuine, c.genuineAt = n, now
+			c.heard(now)
 		}
 		seen.Genuine = c.genuineAt
 	default:
 	}
 	if d := c.s.whereNow(); d.Direct.IsValid() {
-		answered(&seen.Direct, c.s.route.Answers(d.Direct, false), c.survey.direct)
+		a := c.s.route.Answers(d.Direct, false)
+		answered(&seen.Direct, a, c.survey.direct)
+		c.heard(a.At)
 	}
 	if addr := c.relayAddr(c.s.whereNow()); addr.IsValid() {
 		seen.Relay = seenOn(c.s.route.Through(addr))
-		answered(&seen.Relay, c.s.route.Answers(addr, true), c.relayQuality())
+		a := c.s.route.Answers(addr, true)
+		answered(&seen.Relay, a, c.relayQuality())
+		c.heard(a.At)
 	}
+	c.heard(c.s.route.Answers(netip.AddrPort{}, false).At)
 	return seen
+}
+
+// heard records that the peer was heard at a time; zero is never.
+func (c *climber) heard(at time.Time) {
+	if !at.IsZero() {
+		c.s.heardAt.Store(max(c.s.heardAt.Load(), at.UnixNano()))
+	}
 }
 
 // relayAddr returns the relay that is used, or would be if nothing better were there; or the

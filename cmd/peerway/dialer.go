@@ -38,7 +38,7 @@ func (d dialer) DialContext(ctx context.Context, target proxy.Target, class prox
 		return nil, d.explain(id, target, err)
 	}
 	d.failures.clear(id)
-	return &conn{Stream: stream, target: target}, nil
+	return &conn{Outgoing: stream, target: target}, nil
 }
 
 // explain tells a person why there is no tunnel to the peer of target, and remembers it.
@@ -140,7 +140,7 @@ func explainDisconnected(e *proxy.Error, near string) {
 // A conn is a stream to a service of a peer as a [proxy.Conn]: what the peer
 // refuses comes as a [*proxy.Error].
 type conn struct {
-	*lane.Stream
+	*tunnel.Outgoing
 	target proxy.Target
 }
 
