@@ -99,17 +99,35 @@ func (b *book) add(id signal.PeerID, name, server string) (string, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	peers := slices.DeleteFunc(slices.Clone(b.peers), func(p state.Peer) bool { return p.ID == id })
-	if len(peers) >= signal.MaxAllowed {
-		return "", fmt.Errorf("%d peers are paired with this one, which is the limit", len(peers))
+	peers, err := b.with(id, name, server)
+	if err != nil {
+		return "", err
 	}
-	name = freeName(name, peers)
-	peers = append(peers, state.Peer{ID: id, Name: name, Paired: time.Now(), Server: server})
 	if err := b.dir.SavePeers(peers); err != nil {
 		return "", err
 	}
 	b.peers = peers
-	return name, nil
+	return peers[len(peers)-1].Name, nil
+}
+
+// admits returns the error that add would, as far as can be known before.
+func (b *book) admits(id signal.PeerID, name, server string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	peers, err := b.with(id, name, server)
+	if err != nil {
+		return err
+	}
+	return b.dir.CanSavePeers(peers)
+}
+
+// with returns the peers with one more, which is the last. b.mu is held.
+func (b *book) with(id signal.PeerID, name, server string) ([]state.Peer, error) {
+	peers := slices.DeleteFunc(slices.Clone(b.peers), func(p state.Peer) bool { return p.ID == id })
+	if len(peers) >= signal.MaxAllowed {
+		return nil, fmt.Errorf("%d peers are paired with this one, which is the limit", len(peers))
+	}
+	return append(peers, state.Peer{ID: id, Name: freeName(name, peers), Paired: time.Now(), Server: server}), nil
 }
 
 // freeName returns name, or the first of name-2, name-3, … that none of peers has.

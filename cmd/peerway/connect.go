@@ -184,6 +184,9 @@ func (p *program) pair(ctx context.Context, dir *state.Dir, code signal.Code, lo
 	if err != nil {
 		return err
 	}
+	if err := names.admits(identity.PeerID(), name, code.Addr); err != nil { // as large as the one to come
+		return err
+	}
 	waiting := notice{tell: p.tell}
 	defer waiting.over()
 	waiting.await("the signal server " + code.Addr)
@@ -222,9 +225,12 @@ func explainPair(code signal.Code, paired bool, err error) error {
 		fresh += ", or no code to reach the peers of last time"
 	}
 	refused, ok := errors.AsType[*client.RefusedError](err)
+	not, isNot := errors.AsType[*client.NotAdmittedError](err)
 	switch {
 	case errors.Is(err, signal.ErrOffline):
 		return fail(exitPeerOffline, "who made this code is not connected to the signal server %s now: start peerway expose there", code.Addr)
+	case isNot:
+		return fail(exitNotAllowed, "%s, which made this code, cannot pair: %s; mend that there, and use the next code that it prints", not.Name, printable(not.Why))
 	case errors.Is(err, client.ErrNoReply):
 		return fail(exitPeerOffline, "the peerway expose that made this code does not answer: if it has just been killed or lost its network, "+
 			"start it again and use the code that it prints then")

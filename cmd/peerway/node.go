@@ -94,6 +94,7 @@ func newNode(cfg nodeConfig) (*node, error) {
 	n.exporter = &export.Exporter{Services: n.health.backends(), Allow: names.named, Log: cfg.log}
 	n.uplink = newUplink(client.Config{
 		URL: cfg.url, Identity: identity, Name: cfg.name, Instance: instance, Handler: events{n}, Log: cfg.log,
+		Admits: func(p client.Paired) error { return names.admits(p.Peer, p.Name, cfg.url.Addr) },
 	}, cfg.insist, cfg.lan && !cfg.typed && names.size() > 0)
 	n.tunnels = tunnel.New(tunnel.Config{
 		Identity: identity, Instance: instance, Signal: n.uplink, Allowed: names.allowed, LAN: cfg.lan, OpenPort: cfg.openPort, Loopback: cfg.loopback, Sparing: cfg.metered, Log: cfg.log,

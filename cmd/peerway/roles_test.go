@@ -384,3 +384,24 @@ func TestNoServiceAnswers(t *testing.T) {
 	}
 	s.home.stop(syscall.SIGTERM, exitOK)
 }
+
+// TestPairingThatCannotBeKept: who cannot write down a peer does not say that it has paired.
+func TestPairingThatCannotBeKept(t *testing.T) {
+	s := newSession(t)
+	code := s.home.nth("pair", 2)
+	away := s.state("home") + "-away" // as good as full
+	if err := os.Rename(s.state("home"), away); err != nil {
+		t.Skip("an open folder cannot be moved here:", err)
+	}
+	late := exec.Command("peerway", "connect", "--state", s.state("late"), "--http", "127.0.0.1:0", "--rtsp", "127.0.0.1:0", code)
+	out, err := late.CombinedOutput()
+	if late.ProcessState.ExitCode() != exitNotAllowed || !strings.Contains(string(out), "home, which made this code, cannot pair: save peers") {
+		t.Errorf("connect ends with %v and says\n%s", err, out)
+	}
+	if peers := status(t, away).Peers; len(peers) != 1 {
+		t.Errorf("home knows %+v, want one peer", peers)
+	}
+	if err := os.Rename(away, s.state("home")); err != nil {
+		t.Fatal(err)
+	}
+}

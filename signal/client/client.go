@@ -68,7 +68,10 @@ type Config struct {
 	Name     string // display name to log in with; case does not matter
 	Instance uint64 // tells the processes of one peer apart; random
 	Handler  Handler
-	Log      *slog.Logger // nil discards
+	// Admits is asked before one who has used a pairing code is answered: an error refuses, and is
+	// told. Nil admits. It is called as the Handler is.
+	Admits func(Paired) error
+	Log    *slog.Logger // nil discards
 	// DialContext opens TCP connections; nil means a [net.Dialer].
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Proxy returns the proxy for a request to the server, as

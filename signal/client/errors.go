@@ -50,6 +50,15 @@ func (e *RefusedError) Error() string {
 // lost its network less than a minute ago, so that the server does not know yet.
 var ErrNoReply = errors.New("the peer that made the code does not answer")
 
+// A NotAdmittedError says that the one who made a pairing code cannot pair now.
+type NotAdmittedError struct {
+	Name string // of that one
+	Why  string // in its words, for people; not to be trusted
+}
+
+// Error implements error.
+func (e *NotAdmittedError) Error() string { return fmt.Sprintf("%s cannot pair: %s", e.Name, e.Why) }
+
 // ErrCodeExpired is returned by [Mailbox.Wait] when nobody used the code in
 // time.
 var ErrCodeExpired = errors.New("the pairing code has expired")

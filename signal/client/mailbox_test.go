@@ -12,8 +12,8 @@ import (
 // TestTwoClaims: the first one to use a code goes away before the reply, the
 // second one comes before this side knows that.
 func TestTwoClaims(t *testing.T) {
-	gone := &Paired{Peer: signal.PeerID{1}, Name: "gone"}
-	here := &Paired{Peer: signal.PeerID{2}, Name: "here"}
+	gone := &outcome{Paired: Paired{Peer: signal.PeerID{1}, Name: "gone"}}
+	here := &outcome{Paired: Paired{Peer: signal.PeerID{2}, Name: "here"}}
 	offline := &serverError{Code: wire.CodeOffline}
 	for name, answers := range map[string]func(*Mailbox){
 		"the first one was gone":    func(m *Mailbox) { m.passed(gone, offline); m.passed(here, nil) },
@@ -22,8 +22,8 @@ func TestTwoClaims(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := &Mailbox{client: New(Config{}), expires: time.Now().Add(codeLife), done: make(chan struct{}), replied: here}
 			answers(m)
-			if got, err := m.Wait(t.Context()); err != nil || got != *here {
-				t.Errorf("Wait() = %+v, %v, want %+v", got, err, *here)
+			if got, err := m.Wait(t.Context()); err != nil || got != here.Paired {
+				t.Errorf("Wait() = %+v, %v, want %+v", got, err, here.Paired)
 			}
 		})
 	}

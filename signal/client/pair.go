@@ -39,6 +39,7 @@ type introduction struct {
 	Name string        `cbor:"1,keyasint"`
 	URL  string        `cbor:"2,keyasint,omitempty"` // in the reply
 	Sig  []byte        `cbor:"3,keyasint"`           // by Peer
+	Why  string        `cbor:"4,keyasint,omitempty"` // in the reply, without a URL: no, for this reason
 }
 
 // signed returns what an introduction's signature is made over. to is the peer
@@ -92,7 +93,13 @@ type Mailbox struct {
 	paired  Paired
 	err     error
 
-	replied *Paired // a reply is on its way to that peer; guarded by client.mu
+	replied *outcome // a reply is on its way to that peer; guarded by client.mu
+}
+
+// An outcome is what one who has used a code is told.
+type outcome struct {
+	Paired
+	refused error
 }
 
 // OpenMailbox makes a pairing code that is good for ten minutes and one use. It
@@ -150,8 +157,8 @@ func (c *Client) newMailbox(ctx context.Context) (*Mailbox, error) {
 func (m *Mailbox) Code() signal.Code { return m.code }
 
 // Wait waits until somebody has used the code and returns who. The caller then
-// allows that peer ([Client.Announce]). It fails with [ErrCodeExpired] or the
-// cause of ctx.
+// allows that peer ([Client.Announce]). It fails with [ErrCodeExpired], what Config.Admits said
+// to who used the code, or the cause of ctx.
 func (m *Mailbox) Wait(ctx context.Context) (Paired, error) {
 	timer := time.NewTimer(time.Until(m.expires))
 	defer timer.Stop()
@@ -232,7 +239,7 @@ func (m *Mailbox) settle(err error) {
 	m.client.mu.Unlock()
 	m.forget()
 	if replied != nil {
-		m.end(*replied, nil)
+		m.end(replied.Paired, replied.refused)
 		return
 	}
 	m.end(Paired{}, err)
@@ -254,8 +261,8 @@ func (s *session) mailboxTaken(f wire.Frame) error {
 		return fmt.Errorf("%w: mailbox", wire.ErrMalformed)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	m := s.mailboxes[[32]byte(claim.ID)]
+	s.mu.Unlock()
 	if m == nil {
 		return nil
 	}
@@ -268,19 +275,38 @@ func (s *session) mailboxTaken(f wire.Frame) error {
 		return nil
 	}
 	us := introduction{Peer: s.cfg.Identity.PeerID(), Name: s.name, URL: s.cfg.URL.String()}
+	replied := &outcome{Paired: Paired{Peer: them.Peer, Name: them.Name}}
+	if err := s.admits(replied.Paired); err != nil {
+		us.URL, us.Why = "", cut(err.Error())
+		replied = &outcome{refused: err}
+	}
 	reply.Box, err = sealIntroduction(s.codec, s.cfg.Identity, us, them.Peer, m.code, replyScope(them.Peer))
 	if err != nil {
 		return err
 	}
-	replied := &Paired{Peer: them.Peer, Name: them.Name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	m.replied = replied
 	_, err = s.ask(link, wire.TypeMailboxReply, reply, func(_ wire.Frame, err error) { m.passed(replied, err) })
 	return err
 }
 
+// admits asks whether one who has used a code may be paired.
+func (c *Client) admits(p Paired) error {
+	if c.cfg.Admits == nil {
+		return nil
+	}
+	return c.cfg.Admits(p)
+}
+
+// longestWhy is how many bytes of a reason fit into a reply beside all else.
+const longestWhy = 512
+
+func cut(why string) string { return strings.ToValidUTF8(why[:min(len(why), longestWhy)], "") }
+
 // passed is told whether the server has passed a reply on. Somebody else may
 // have been replied to since.
-func (m *Mailbox) passed(replied *Paired, err error) {
+func (m *Mailbox) passed(replied *outcome, err error) {
 	m.client.mu.Lock()
 	switch {
 	case err == nil:
@@ -312,7 +338,7 @@ type PairConfig struct {
 // Pair uses a pairing code: it introduces this peer to the one who made the
 // code, and returns who that is. It opens one connection and closes it before it
 // returns. A code that cannot be used is a [*RefusedError]; [signal.ErrOffline]
-// means that its maker is not connected now, [ErrNoReply] that it does not answer although
+// means that its maker is not connected now, a [*NotAdmittedError] that it cannot pair, [ErrNoReply] that it does not answer although
 // the server takes it for connected, [ErrUnreachable] that the server cannot be reached, and
 // [ErrNotSignal] that none is there.
 func Pair(ctx context.Context, cfg PairConfig) (Paired, error) {
@@ -412,6 +438,9 @@ func openReply(codec wire.Codec, cfg PairConfig, conn *connection, reply wire.Ma
 	them, err := openIntroduction(codec, reply.Box, me, cfg.Code, replyScope(me))
 	if err != nil {
 		return Paired{}, err
+	}
+	if them.Why != "" {
+		return Paired{}, &NotAdmittedError{Name: them.Name, Why: cut(them.Why)}
 	}
 	url, err := signal.ParseURL(them.URL)
 	if err != nil {

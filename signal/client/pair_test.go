@@ -53,6 +53,28 @@ func TestPair(t *testing.T) {
 	wantRefused(t, err, client.CodeUsed)
 }
 
+// TestPairIsNotAdmitted: both ends know the reason, and that nobody is paired.
+func TestPairIsNotAdmitted(t *testing.T) {
+	s := newServer(t)
+	full := errors.New("save peers: no space left on device " + strings.Repeat("é", 400))
+	var asked client.Paired
+	home := newPeer(t, s.url, "home", func(cfg *client.Config) {
+		cfg.Admits = func(p client.Paired) error { asked = p; return full }
+	}).run()
+	m := openMailbox(t, home)
+	laptop := signal.NewIdentity()
+	_, err := client.Pair(t.Context(), client.PairConfig{Code: m.Code(), Identity: laptop, Name: "laptop"})
+	if refused, ok := errors.AsType[*client.NotAdmittedError](err); !ok || refused.Name != "home" || !strings.HasPrefix(full.Error(), refused.Why) {
+		t.Errorf("Pair() = %v, want the reason", err)
+	}
+	if theirs, err := m.Wait(t.Context()); !errors.Is(err, full) || theirs != (client.Paired{}) {
+		t.Errorf("Wait() = %+v, %v, want %v", theirs, err, full)
+	}
+	if asked.Peer != laptop.PeerID() || asked.Name != "laptop" {
+		t.Errorf("asked about %+v", asked)
+	}
+}
+
 func TestPairTakesAFreeName(t *testing.T) {
 	s := newServer(t)
 	home := newPeer(t, s.url, "home").run()

@@ -151,30 +151,36 @@ func (d *Dir) removeTemporary() {
 // write replaces the file name by one with this content, readable by its owner
 // only. When it returns, the content is on the disk; if it fails, the old file
 // is as it was.
-func (d *Dir) write(name string, content []byte) (err error) {
-	f, err := os.CreateTemp(d.path, name+temporary+"*") // made with 0600
+func (d *Dir) write(name string, content []byte) error {
+	staged, err := d.stage(name, content)
+	if err == nil {
+		err = os.Rename(staged, d.file(name))
+	}
+	if err == nil {
+		err = syncDir(d.path)
+	}
 	if err != nil {
+		os.Remove(staged)
 		return fmt.Errorf("save %s: %w", name, err)
 	}
+	return nil
+}
+
+// stage writes content to a new file beside the file name. If it fails, there is none.
+func (d *Dir) stage(name string, content []byte) (path string, err error) {
+	f, err := os.CreateTemp(d.path, name+temporary+"*") // made with 0600
+	if err != nil {
+		return "", err
+	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("save %s: %w", name, err), f.Close())
+		if err = errors.Join(err, f.Close()); err != nil {
 			os.Remove(f.Name())
 		}
 	}()
 	if _, err := f.Write(content); err != nil {
-		return err
+		return "", err
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), d.file(name)); err != nil {
-		return err
-	}
-	return syncDir(d.path)
+	return f.Name(), f.Sync()
 }
 
 // read returns the content of the file name, or found == false if there is
@@ -187,6 +193,9 @@ func (d *Dir) read(name string) (content []byte, found bool, err error) {
 	}
 	if err != nil {
 		return nil, false, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, false, fmt.Errorf("%s is not a file: move it away", path)
 	}
 	if err := checkPrivate(path, info); err != nil {
 		return nil, false, err

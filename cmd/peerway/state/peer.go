@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -108,6 +109,15 @@ func formatPeers(peers []Peer) []byte {
 
 // SavePeers replaces the peers of the folder.
 func (d *Dir) SavePeers(peers []Peer) error { return d.write(peersFile, formatPeers(peers)) }
+
+// CanSavePeers returns the error that SavePeers would, as far as can be known before.
+func (d *Dir) CanSavePeers(peers []Peer) error {
+	staged, err := d.stage(peersFile, formatPeers(peers))
+	if err != nil {
+		return fmt.Errorf("save %s: %w", peersFile, err)
+	}
+	return os.Remove(staged)
+}
 
 // Self is what a peer knows of itself. Empty fields are unknown.
 type Self struct {
