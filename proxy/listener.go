@@ -107,12 +107,17 @@ func (l *Listener) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// sayAgain is until it is logged again that connections cannot be accepted: where each one that
+// ends makes room for another, that comes and goes.
+const sayAgain = time.Minute
+
 // accept accepts connections from ln until it is closed. It returns after every
 // connection has found its server or is closed.
 func (l *Listener) accept(ctx context.Context, ln net.Listener, protocols map[protocol]*handoff) {
 	var clients sync.WaitGroup
 	defer clients.Wait()
 	var pause time.Duration
+	var said time.Time
 	refusing := false
 	for {
 		c, err := ln.Accept()
@@ -120,7 +125,8 @@ func (l *Listener) accept(ctx context.Context, ln net.Listener, protocols map[pr
 			return
 		}
 		if err != nil { // out of descriptors: it may pass
-			if pause == 0 {
+			if now := time.Now(); now.Sub(said) >= sayAgain {
+				said = now
 				l.cfg.Log.Warn("cannot accept connections", "local", ln.Addr(), "err", err)
 			}
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)

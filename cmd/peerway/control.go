@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ const maxSocketPath = 100
 type control struct {
 	dir     *state.Dir // borrowed
 	answers answers
+	log     *slog.Logger
 	ready   chan struct{} // closed when it answers
 }
 
@@ -43,8 +45,8 @@ type asker interface {
 
 // newControl returns a control for the process that has locked dir. It acquires
 // nothing.
-func newControl(dir *state.Dir, a answers) *control {
-	return &control{dir: dir, answers: a, ready: make(chan struct{})}
+func newControl(dir *state.Dir, a answers, log *slog.Logger) *control {
+	return &control{dir: dir, answers: a, log: log, ready: make(chan struct{})}
 }
 
 // Run serves until ctx is done or the socket fails.
@@ -60,6 +62,8 @@ func (c *control) Run(ctx context.Context) error {
 	defer os.Remove(path)
 	defer ln.Close()
 	close(c.ready)
+	accepting := &spareListener{Listener: ln, log: c.log}
+	defer accepting.release()
 
 	var conns connCount
 	defer conns.Wait()
@@ -69,10 +73,11 @@ func (c *control) Run(ctx context.Context) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      5 * time.Second,
 		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
 	}
 	defer server.Close()
 	defer context.AfterFunc(ctx, func() { server.Close() })()
-	err = server.Serve(ln)
+	err = server.Serve(accepting)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -79,7 +79,7 @@ func (p *program) runDemo(cmd *cobra.Command, at listen) (err error) {
 	if !cmd.Flags().Changed("rtsp") {
 		d.at.rtsp = d.freeAddress(at.rtsp)
 	}
-	return runWithControl(cmd.Context(), dir, answers{report: d.report, peers: d}, d.Run)
+	return runWithControl(cmd.Context(), dir, answers{report: d.report, peers: d}, d.log, d.Run)
 }
 
 // A demo is a whole network in one process.

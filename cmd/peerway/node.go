@@ -478,14 +478,14 @@ func (p *program) node(cfg nodeConfig) (*node, error) {
 
 // runNode runs n and its control socket until ctx is done or one fails.
 func runNode(ctx context.Context, n *node) error {
-	return runWithControl(ctx, n.cfg.dir, answers{n.report, n}, n.Run)
+	return runWithControl(ctx, n.cfg.dir, answers{n.report, n}, n.log, n.Run)
 }
 
 // runWithControl runs f beside a control socket that answers with a.
-func runWithControl(ctx context.Context, dir *state.Dir, a answers, f func(context.Context) error) error {
+func runWithControl(ctx context.Context, dir *state.Dir, a answers, log *slog.Logger, f func(context.Context) error) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	c := newControl(dir, a)
+	c := newControl(dir, a, log)
 	defer background(ctx, fail, c.Run)()
 	select {
 	case <-c.ready:

@@ -148,7 +148,7 @@ func (p *program) runSignal(ctx context.Context, flags signalFlags, relays []sig
 	if err != nil {
 		return err
 	}
-	return runWithControl(ctx, dir, answers{report: func() report { return reportServer(s, address) }}, func(ctx context.Context) error {
+	return runWithControl(ctx, dir, answers{report: func() report { return reportServer(s, address) }}, p.log(), func(ctx context.Context) error {
 		ctx, fail := context.WithCancelCause(ctx)
 		defer fail(nil)
 		defer background(ctx, fail, func(ctx context.Context) error {
@@ -181,7 +181,7 @@ func (p *program) runRelay(ctx context.Context, flags signalFlags) error {
 	if err != nil {
 		return err
 	}
-	return runWithControl(ctx, dir, answers{report: func() report { return reportRelay(r, flags.address) }}, func(ctx context.Context) error {
+	return runWithControl(ctx, dir, answers{report: func() report { return reportRelay(r, flags.address) }}, p.log(), func(ctx context.Context) error {
 		ctx, fail := context.WithCancelCause(ctx)
 		defer fail(nil)
 		defer background(ctx, fail, func(ctx context.Context) error { return explainPublic(r.Run(ctx)) })()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -152,7 +153,7 @@ func openControl(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dir.Close() })
-	c := newControl(dir, answers{report: exampleReport})
+	c := newControl(dir, answers{report: exampleReport}, slog.New(slog.DiscardHandler))
 	stop := errors.New("test ended")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
@@ -234,7 +235,7 @@ func TestControlTakesOnlyASocketsPlace(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := newControl(dir, answers{report: exampleReport}).Run(t.Context()); err == nil {
+	if err := newControl(dir, answers{report: exampleReport}, slog.New(slog.DiscardHandler)).Run(t.Context()); err == nil {
 		t.Error("Run in place of a file = nil, want an error")
 	}
 	if content, err := os.ReadFile(path); string(content) != "mine" {

@@ -82,6 +82,9 @@ func (e *Exporter) serve(ctx context.Context, in Incoming) error {
 	}
 	defer e.leave(in.Peer())
 	up, err := e.dial(ctx, backend)
+	if outOfFiles(err) {
+		return errors.Join(err, in.Answer(proxy.CodeOther, shorten(err.Error())))
+	}
 	if err != nil {
 		return errors.Join(err, in.Answer(proxy.CodeUpstream, shorten(err.Error())))
 	}

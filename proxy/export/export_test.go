@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -236,7 +237,7 @@ func TestServeClosesRealConnectionFirst(t *testing.T) {
 func TestServeRefuses(t *testing.T) {
 	down := errors.New("the camera wants a password")
 	r := new(recorder)
-	services := map[string]export.Backend{"cam": r, "down": &recorder{err: down}, "wordy": &recorder{err: errors.New(strings.Repeat("é", 1000))}}
+	services := map[string]export.Backend{"cam": r, "down": &recorder{err: down}, "full": &recorder{err: &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}}, "wordy": &recorder{err: errors.New(strings.Repeat("é", 1000))}}
 	tests := map[string]struct {
 		e       *export.Exporter
 		service string
@@ -247,6 +248,7 @@ func TestServeRefuses(t *testing.T) {
 		"a stranger":        {&export.Exporter{Services: services, Allow: func(string) bool { return false }}, "cam", proxy.CodeNotAllowed, "not paired"},
 		"unknown service":   {&export.Exporter{Services: services, Allow: all}, "10.0.0.1:22", proxy.CodeUnknownName, "does not expose"},
 		"server down":       {&export.Exporter{Services: services, Allow: all}, "down", proxy.CodeUpstream, down.Error()},
+		"no files":          {&export.Exporter{Services: services, Allow: all}, "full", proxy.CodeOther, "too many open files"},
 		"long text":         {&export.Exporter{Services: services, Allow: all}, "wordy", proxy.CodeUpstream, "éé…"},
 	}
 	for name, tt := range tests {

@@ -32,6 +32,8 @@ func inWords(err error, addr string, after time.Duration) error {
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	alert, isAlert := errors.AsType[tls.AlertError](err)
 	switch {
+	case outOfFiles(err):
+		text += ": " + tooManyFiles
 	case isDNS && dns.IsNotFound:
 		text = fmt.Sprintf("the name %s cannot be looked up: it is not known", dns.Name)
 	case isDNS:
@@ -53,6 +55,12 @@ func inWords(err error, addr string, after time.Duration) error {
 	}
 	return &dialError{text: text, err: err}
 }
+
+// tooManyFiles is what that means and what to do, for people at either end.
+const tooManyFiles = "peerway has run out of files; allow it more, with ulimit -n, or LimitNOFILE= of its service"
+
+// outOfFiles reports whether it was this process, and not the server, that could not.
+func outOfFiles(err error) bool { return errors.Is(err, errNoFiles) || errors.Is(err, errNoFilesHere) }
 
 // why says in a few words why a certificate was not trusted.
 func why(err error) string {

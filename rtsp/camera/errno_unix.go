@@ -9,4 +9,6 @@ const (
 	errReset           = syscall.ECONNRESET
 	errHostUnreachable = syscall.EHOSTUNREACH
 	errNetUnreachable  = syscall.ENETUNREACH
+	errNoFiles         = syscall.EMFILE // of the process
+	errNoFilesHere     = syscall.ENFILE // of the machine
 )

@@ -7,4 +7,6 @@ const (
 	errReset           = windows.WSAECONNRESET
 	errHostUnreachable = windows.WSAEHOSTUNREACH
 	errNetUnreachable  = windows.WSAENETUNREACH
+	errNoFiles         = windows.WSAEMFILE
+	errNoFilesHere     = windows.ERROR_TOO_MANY_OPEN_FILES
 )

@@ -62,6 +62,8 @@ func inWords(err error, address string, within time.Duration) error {
 	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
 	switch {
+	case errors.Is(err, errNoFiles), errors.Is(err, errNoFilesHere):
+		text = fmt.Sprintf("no connection to %s: peerway has run out of files; allow it more, with ulimit -n, or LimitNOFILE= of its service", address)
 	case unknown:
 		text = fmt.Sprintf("the name %s cannot be looked up: it is not known", name.Name)
 	case certificate:
