@@ -141,6 +141,17 @@ func ask(ctx context.Context, path, method, question string, values url.Values, 
 	return nil
 }
 
+// failed returns err, and tells programs of it, which read JSON.
+func (p *program) failed(ctx context.Context, asJSON bool, err error) error {
+	if !asJSON || ctx.Err() != nil {
+		return err
+	}
+	answer := struct {
+		Error *askError `json:"error"`
+	}{asAskError(err)}
+	return errors.Join(err, json.NewEncoder(p.stdout).Encode(answer))
+}
+
 // exitCodeOfName returns the exit code for the name of a code.
 func exitCodeOfName(name string) int {
 	for code := proxy.CodeNone; code <= proxy.CodeNotAllowed; code++ {

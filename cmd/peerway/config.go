@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -49,7 +50,7 @@ func defaultListen() listen {
 // readConfig reads the file at path. Its error lists every mistake with file and
 // line, and repeats no URL: they hold passwords.
 func readConfig(path string) (config, error) {
-	content, err := os.ReadFile(path)
+	content, err := readAtMost(path, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return config{}, fail(exitConfig, "there is no configuration file %s: write one (peerway up --help shows how), or name yours with --config", path)
 	}
@@ -65,6 +66,23 @@ func readConfig(path string) (config, error) {
 		errs[i] = fmt.Errorf("%s:%d: %s", path, m.line, m.text)
 	}
 	return config{}, fail(exitConfig, "%w", errors.Join(errs...))
+}
+
+// maxConfig bounds a configuration file, in bytes: a device has no end.
+const maxConfig = 1 << 20
+
+// readAtMost returns the content of the file at path, which is an error if it is longer.
+func readAtMost(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(content)) > most {
+		err = fmt.Errorf("%s is longer than %d bytes", path, most)
+	}
+	return content, err
 }
 
 // readableByOthers reports whether other users can read the file at path.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"peerway/cmd/peerway/state"
 	"peerway/signal"
 )
 
@@ -79,5 +80,18 @@ func TestLogNamesPeers(t *testing.T) {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, &text)
 		}
+	}
+}
+
+// TestNothingRemembered: what connect says is something that connect can do.
+func TestNothingRemembered(t *testing.T) {
+	dir, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	err = (&nodeConfig{dir: dir}).remembered()
+	if exitCode(err) != exitConfig || !strings.Contains(err.Error(), "peerway connect with a fresh code") || strings.Contains(err.Error(), "--signal") {
+		t.Errorf("remembered() = %v", err)
 	}
 }

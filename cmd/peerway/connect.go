@@ -134,6 +134,21 @@ func (p *program) runConnect(ctx context.Context, code signal.Code, at listen) e
 	return runNode(ctx, n)
 }
 
+// remembered fills in what the state folder remembers of an earlier life: the
+// signal server and the name.
+func (c *nodeConfig) remembered() error {
+	self, err := c.dir.Self()
+	if err == nil && self.Signal == (signal.URL{}) {
+		err = fail(exitConfig, "no signal server is known in %s: run peerway connect with a fresh code of peerway expose", c.dir.Path())
+	}
+	if err != nil {
+		return err
+	}
+	c.url = self.Signal
+	c.name, c.insist, err = ownName(c.dir, "")
+	return err
+}
+
 // slowAfter is how long a pairing may take before a person is told what is waited for.
 const slowAfter = 2 * time.Second
 

@@ -68,6 +68,16 @@ func (f *facts) pairedAt() string {
 	return ""
 }
 
+func isOfNetwork(a netip.Addr) bool { return !a.IsLoopback() && !a.IsLinkLocalUnicast() }
+
+// needsNetwork reports whether the signal server is beyond this machine, as far as is known
+// before it was asked, and not reached anyway.
+func (f *facts) needsNetwork() bool {
+	host, _, _ := net.SplitHostPort(f.URL.Addr)
+	ip, _ := netip.ParseAddr(host)
+	return host != "localhost" && !ip.IsLoopback() && (f.Running == nil || !f.Running.Signal.Connected)
+}
+
 // noName reports whether the server's name cannot be looked up.
 func (f *facts) noName() bool {
 	_, unknown := errors.AsType[*net.DNSError](f.Hello)

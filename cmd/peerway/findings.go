@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 
 	"peerway/signal/client"
@@ -68,11 +67,9 @@ func findingsOfNetwork() []finding {
 	return []finding{
 		{
 			code: "no-network", step: stepNetwork, weight: broken,
-			found: func(f *facts) bool {
-				return !slices.ContainsFunc(f.Addresses, func(a netip.Addr) bool { return !a.IsLoopback() && !a.IsLinkLocalUnicast() })
-			},
-			text: say("no interface of this machine has an address"),
-			fix:  say("connect it to a network"),
+			found: func(f *facts) bool { return f.needsNetwork() && !slices.ContainsFunc(f.Addresses, isOfNetwork) },
+			text:  say("no interface of this machine has an address"),
+			fix:   say("connect it to a network"),
 		}, {
 			code: "no-server", step: stepServer, weight: broken,
 			found: func(f *facts) bool { return f.Server == "" },

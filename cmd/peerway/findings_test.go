@@ -283,3 +283,33 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 }
+
+// TestNoNetworkIsNeeded: where everything is on this machine, or works, no network is missing,
+// and what does not work is not hidden by that.
+func TestNoNetworkIsNeeded(t *testing.T) {
+	refused := fmt.Errorf("%w: refused", client.ErrUnreachable)
+	for name, test := range map[string]struct {
+		url   string
+		hello error
+		up    bool
+		want  string
+	}{
+		"a server here":           {"127.0.0.1:7443", nil, false, ""},
+		"one by name":             {"localhost:7443", nil, false, ""},
+		"a broken one here":       {"[::1]:7443", refused, false, "server-unreachable"},
+		"one that is reached":     {"signal.internal:7443", nil, true, ""},
+		"one beyond this machine": {"203.0.113.10:7443", refused, false, "no-network"},
+	} {
+		f := well()
+		f.Addresses = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+		f.URL.Addr, f.Server, f.Hello = test.url, test.url, test.hello
+		f.Running.Signal.Connected = test.up
+		got := ""
+		for _, found := range atLeast(broken, diagnose(f, []string{stepNetwork, stepServer})) {
+			got += found.Code
+		}
+		if got != test.want {
+			t.Errorf("%s: found %q, want %q", name, got, test.want)
+		}
+	}
+}

@@ -25,12 +25,12 @@ attempt to reach it; unknown, if there is no connection to the signal server; or
 if there has been none yet, and the services are those of last time. Such peers are looked for in
 the local network when something is wanted of them.
 
-With --json it prints one object for each service. Fields are only ever added.`,
+With --json it prints one object for each service, or one with "error" if there is no answer. Fields are only ever added.`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := askStatus(cmd.Context(), p.statePath())
 			if err != nil {
-				return err
+				return p.failed(cmd.Context(), asJSON, err)
 			}
 			if len(r.Peers) == 0 && !asJSON {
 				p.tell("No peer is paired with this one: run peerway expose at the other end, then peerway connect with the code it prints.")

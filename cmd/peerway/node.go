@@ -448,16 +448,6 @@ func (n *node) role() string {
 	return "peer+gateway"
 }
 
-// remembered fills in what the state folder remembers of an earlier life: the
-// signal server and the name.
-func (c *nodeConfig) remembered() (err error) {
-	if c.url, err = signalURL(c.dir, ""); err != nil {
-		return err
-	}
-	c.name, c.insist, err = ownName(c.dir, "")
-	return err
-}
-
 // node returns a node for cfg that prints what programs wait for.
 func (p *program) node(cfg nodeConfig) (*node, error) {
 	var asked sync.Once

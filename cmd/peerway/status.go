@@ -25,12 +25,12 @@ func (p *program) status() *cobra.Command {
 		Short: "Show what a running peerway does: peers, tunnels and their paths",
 		Long: `Status asks the peerway that uses the state folder what it does.
 
-With --json it prints one object. Fields are only ever added to it.`,
+With --json it prints one object, which has an "error" if there is no answer. Fields are only ever added to it.`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := askStatus(cmd.Context(), p.statePath())
 			if err != nil {
-				return err
+				return p.failed(cmd.Context(), asJSON, err)
 			}
 			if asJSON {
 				return json.NewEncoder(p.stdout).Encode(r)
