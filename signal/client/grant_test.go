@@ -2,6 +2,9 @@ package client_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"slices"
@@ -132,6 +135,42 @@ func TestOtherAddress(t *testing.T) {
 	a.Bind(7, b.id())
 	if places := a.want("granted", nil).places; len(places) != 1 || places[0].Addr != s.Addr() || places[0].Other != want {
 		t.Errorf("Granted(%+v)", places)
+	}
+}
+
+// TestGrantsByTheClockOfTheRelay: a relay that is two hours ahead, and expires grants by that.
+func TestGrantsByTheClockOfTheRelay(t *testing.T) {
+	const ahead = 2 * time.Hour
+	key := relay.NewKey([]byte("ahead"))
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(func() { conn.Close(); serving.Wait() })
+	serving.Go(func() {
+		for in := make([]byte, 1500); ; {
+			n, from, err := conn.ReadFromUDPAddrPort(in)
+			if err != nil {
+				return
+			}
+			answer := slices.Clone(in[:n-16]) // see signal/relay/load.go
+			answer[0]++
+			binary.BigEndian.PutUint32(answer[len(answer)-4:], uint32(time.Now().Add(ahead).Unix()))
+			mac := hmac.New(sha256.New, key[:])
+			mac.Write(append([]byte("peerway relay load 1"), answer...))
+			conn.WriteToUDPAddrPort(mac.Sum(answer)[:n], from)
+		}
+	})
+	s := newServer(t, func(cfg *server.Config) {
+		cfg.Relays, cfg.Capacity = []signal.RelayURL{{Addr: conn.LocalAddr().String(), Key: key}}, -1
+	})
+	s.waitRelays()
+	a, b := pairOfPeers(t, s)
+	a.Bind(7, b.id())
+	places := a.want("granted", nil).places
+	if left := time.Until(time.Unix(int64(places[0].Until), 0)) - ahead; left < time.Minute || left > time.Hour {
+		t.Errorf("by the clock of the relay, the grant is good for %v", left)
 	}
 }
 

@@ -50,8 +50,9 @@ type Member struct {
 	resolvedAt time.Time
 	heardAt    time.Time
 	load       Load
-	away       bool // and that was said
-	doubted    bool // it has not answered the last question
+	ahead      time.Duration // its clock, of ours
+	away       bool          // and that was said
+	doubted    bool          // it has not answered the last question
 }
 
 // A Status is how a relay is.
@@ -96,13 +97,13 @@ func (f *Fleet) watch(ctx context.Context, m *Member) {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {
-		load, err := m.ask(ctx)
+		r, err := m.ask(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		switch now := time.Now(); m.told(load, err, now) {
+		switch now := time.Now(); m.told(r, err, now) {
 		case comes:
-			f.log.Info("relay answers", "relay", m.url, "capacity", load.Capacity, "sessions", load.Sessions)
+			f.log.Info("relay answers", "relay", m.url, "capacity", r.Capacity, "sessions", r.Sessions)
 		case goes:
 			f.log.Warn("relay does not answer: is it off, is UDP blocked, or is this not the URL that it prints now? peers are sent to others", "relay", m.url, "err", err)
 		}
@@ -123,8 +124,14 @@ const (
 	goes
 )
 
+// A reply is what a relay has answered.
+type reply struct {
+	Load
+	ahead time.Duration // its clock, of ours
+}
+
 // told takes note of what came of a question.
-func (m *Member) told(load Load, err error, now time.Time) turn {
+func (m *Member) told(r reply, err error, now time.Time) turn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	first := m.heardAt.IsZero()
@@ -137,7 +144,7 @@ func (m *Member) told(load Load, err error, now time.Time) turn {
 		m.away = true
 		return goes
 	}
-	m.load, m.heardAt = load, now
+	m.load, m.ahead, m.heardAt = r.Load, r.ahead, now
 	if !first && !m.away {
 		return nothing
 	}
@@ -146,11 +153,11 @@ func (m *Member) told(load Load, err error, now time.Time) turn {
 }
 
 // ask asks the relay once.
-func (m *Member) ask(ctx context.Context) (Load, error) {
+func (m *Member) ask(ctx context.Context) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*answerWithin)
 	defer cancel()
 	if err := m.resolve(ctx); err != nil {
-		return Load{}, err
+		return reply{}, err
 	}
 	ip4, ip6 := m.Addrs()
 	err := errors.New("the name has no address")
@@ -158,49 +165,50 @@ func (m *Member) ask(ctx context.Context) (Load, error) {
 		if !addr.IsValid() {
 			continue
 		}
-		var load Load
-		if load, err = m.askAt(ctx, addr); err == nil {
-			return load, nil
+		var r reply
+		if r, err = m.askAt(ctx, addr); err == nil {
+			return r, nil
 		}
 	}
-	return Load{}, err
+	return reply{}, err
 }
 
-func (m *Member) askAt(ctx context.Context, addr netip.AddrPort) (Load, error) {
+func (m *Member) askAt(ctx context.Context, addr netip.AddrPort) (reply, error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
 	if err != nil {
-		return Load{}, err
+		return reply{}, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	for range answerTries {
-		var load Load
-		if load, err = m.askOnce(ctx, conn); err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return load, err
-		}
-	}
-	return Load{}, err
-}
-
-// askOnce sends one question and waits for its answer.
-func (m *Member) askOnce(ctx context.Context, conn *net.UDPConn) (Load, error) {
 	var nonce [8]byte
 	rand.Read(nonce[:]) // never fails since Go 1.24
-	conn.SetReadDeadline(time.Now().Add(answerWithin / answerTries))
-	if ctx.Err() != nil { // its deadline may just have been replaced
-		return Load{}, context.Cause(ctx)
+	question, begun := m.key.AppendAsk(nil, nonce), time.Now()
+	for try := range time.Duration(answerTries) { // of one question: a late answer to an earlier one counts
+		conn.SetReadDeadline(begun.Add((try + 1) * answerWithin / answerTries))
+		if ctx.Err() != nil { // its deadline may just have been replaced
+			return reply{}, context.Cause(ctx)
+		}
+		if _, err = conn.Write(question); err != nil {
+			return reply{}, err
+		}
+		var r reply
+		if r, err = m.hear(conn, nonce); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return r, err
+		}
 	}
-	if _, err := conn.Write(m.key.AppendAsk(nil, nonce)); err != nil {
-		return Load{}, err
-	}
+	return reply{}, err
+}
+
+// hear waits for the answer to a question.
+func (m *Member) hear(conn *net.UDPConn, nonce [8]byte) (reply, error) {
 	answer := make([]byte, 2*loadSize)
 	for {
 		n, err := conn.Read(answer)
 		if err != nil {
-			return Load{}, err
+			return reply{}, err
 		}
-		if load, ok := m.key.ParseLoad(answer[:n], nonce); ok {
-			return load, nil
+		if load, clock, ok := m.key.ParseLoad(answer[:n], nonce); ok {
+			return reply{load, time.Until(clock)}, nil
 		}
 	}
 }
@@ -234,6 +242,14 @@ func (m *Member) Addrs() (ip4, ip6 netip.AddrPort) {
 
 // Key returns what grants for the relay are made with.
 func (m *Member) Key() Key { return m.key }
+
+// Clock returns what the relay's clock shows, which is the one that grants for it expire by:
+// it need not be right.
+func (m *Member) Clock(now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return now.Add(m.ahead)
+}
 
 // Status returns how the relay is. Peers may still be sent to one that is not well: a
 // question or two may be lost.

@@ -42,14 +42,14 @@ func TestLoad(t *testing.T) {
 	if n > len(ask) {
 		t.Errorf("an answer of %d bytes to a question of %d", n, len(ask))
 	}
-	load, ok := key.ParseLoad(answer[:n], nonce)
-	if !ok || load != (relay.Load{Capacity: 500}) {
-		t.Errorf("ParseLoad() = %+v, %v", load, ok)
+	load, clock, ok := key.ParseLoad(answer[:n], nonce)
+	if !ok || load != (relay.Load{Capacity: 500}) || time.Since(clock).Abs() > time.Minute {
+		t.Errorf("ParseLoad() = %+v, %v, %v", load, clock, ok)
 	}
-	if _, ok := key.ParseLoad(answer[:n], [8]byte{2}); ok {
+	if _, _, ok := key.ParseLoad(answer[:n], [8]byte{2}); ok {
 		t.Error("the answer to another question is accepted")
 	}
-	if _, ok := other.ParseLoad(answer[:n], nonce); ok {
+	if _, _, ok := other.ParseLoad(answer[:n], nonce); ok {
 		t.Error("another relay's answer is accepted")
 	}
 	if free := (relay.Load{Sessions: 10, Rate: 100, Capacity: 120}).Free(); free != -20 {
@@ -61,7 +61,7 @@ func FuzzLoad(f *testing.F) {
 	key := relay.NewKey(nil)
 	f.Add(key.AppendAsk(nil, [8]byte{}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if l, ok := key.ParseLoad(b, [8]byte{}); ok {
+		if l, _, ok := key.ParseLoad(b, [8]byte{}); ok {
 			t.Errorf("%x was never sent, and says %+v", b, l)
 		}
 	})

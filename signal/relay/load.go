@@ -10,11 +10,13 @@ import (
 // A signal server asks its relays on UDP how much they have to do:
 //
 //	typeAsk, nonce, padding, MAC
-//	typeLoad, nonce, sessions, Mbit/s, capacity, MAC
+//	typeLoad, nonce, sessions, Mbit/s, capacity, clock, MAC
 //
 // Both are of one size, so that nobody is flooded with answers, and only who has the
-// relay's key can make either.
-const loadSize = 1 + nonceSize + 3*4 + macSize
+// relay's key can make either. The clock is the relay's, in Unix seconds.
+const loadSize = 1 + nonceSize + loadFields + macSize
+
+const loadFields = 4 * 4
 
 // A Load is what a relay has to do, and what it can.
 type Load struct {
@@ -36,25 +38,26 @@ func (l Load) Free() int64 {
 func (k Key) AppendAsk(dst []byte, nonce [8]byte) []byte {
 	from := len(dst)
 	dst = append(append(dst, typeAsk), nonce[:]...)
-	dst = append(dst, make([]byte, 3*4)...)
+	dst = append(dst, make([]byte, loadFields)...)
 	return append(dst, k.loadMAC(dst[from:])...)
 }
 
-// ParseLoad reads the answer to the question with that nonce.
-func (k Key) ParseLoad(b []byte, nonce [8]byte) (Load, bool) {
+// ParseLoad reads the answer to the question with that nonce. clock is what the relay's
+// showed, to the second.
+func (k Key) ParseLoad(b []byte, nonce [8]byte) (l Load, clock time.Time, ok bool) {
 	if !k.signed(b, typeLoad) || [8]byte(b[1:]) != nonce {
-		return Load{}, false
+		return Load{}, time.Time{}, false
 	}
 	b = b[1+nonceSize:]
 	return Load{
 		Sessions: binary.BigEndian.Uint32(b),
 		Rate:     binary.BigEndian.Uint32(b[4:]),
 		Capacity: binary.BigEndian.Uint32(b[8:]),
-	}, true
+	}, time.Unix(int64(binary.BigEndian.Uint32(b[12:])), 0), true
 }
 
-// appendLoad appends the answer to a question, or reports false if it is none.
-func (k Key) appendLoad(dst, question []byte, l Load) ([]byte, bool) {
+// appendLoad appends the answer to a question that came now, or reports false if it is none.
+func (k Key) appendLoad(dst, question []byte, l Load, now time.Time) ([]byte, bool) {
 	if !k.signed(question, typeAsk) {
 		return dst, false
 	}
@@ -63,6 +66,7 @@ func (k Key) appendLoad(dst, question []byte, l Load) ([]byte, bool) {
 	dst = binary.BigEndian.AppendUint32(dst, l.Sessions)
 	dst = binary.BigEndian.AppendUint32(dst, l.Rate)
 	dst = binary.BigEndian.AppendUint32(dst, l.Capacity)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(now.Unix()))
 	return append(dst, k.loadMAC(dst[from:])...), true
 }
 

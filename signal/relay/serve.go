@@ -121,7 +121,7 @@ func (s *Server) serve(conn, other *net.UDPConn, d *datagram.Datagram, now time.
 			// Not limited by where it seems to come from, as anybody can seem to be a signal
 			// server: only who has the key gets further.
 			if ok = s.forwarder.key.signed(packet, typeAsk) && s.asked.allow(netip.Addr{}, now); ok {
-				s.out, ok = s.forwarder.key.appendLoad(s.out[:0], packet, s.measure(now))
+				s.out, ok = s.forwarder.key.appendLoad(s.out[:0], packet, s.measure(now), now)
 			}
 		default:
 			s.out, answer, ok = AppendSTUN(s.out[:0], packet, d.From)

@@ -149,7 +149,7 @@ func (p *session) grant(b wire.Bind, end uint8, now time.Time) {
 	var grants []wire.Grant
 	for _, m := range p.server.table.Assign(b.Session, p.server.fleet, b.Relays, now) {
 		key := m.Key()
-		g := key.Grant(b.Session, end, key.Pair(p.id, b.To), now.Add(grantLife), p.server.cfg.Relay)
+		g := key.Grant(b.Session, end, key.Pair(p.id, b.To), m.Clock(now).Add(grantLife), p.server.cfg.Relay)
 		grant := wire.Grant{End: g.End, Pair: g.Pair, Until: g.Until, Rate: g.Limits.Rate, Quota: g.Limits.Quota, Secret: g.Secret[:]}
 		ip4, ip6 := m.Addrs()
 		if ip4.IsValid() {
