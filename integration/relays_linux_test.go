@@ -97,6 +97,43 @@ func TestRelays(t *testing.T) {
 	}
 }
 
+// TestDistantRelay: a relay that is much farther than the signal server is found, compared,
+// and not used: no request waits for it.
+func TestDistantRelay(t *testing.T) {
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	distant := startRelay(t, lab, 200*time.Millisecond) // packets pass its line four times in a round trip
+	server := startRole(t, lab.Signal, t.TempDir(), "signal", "--listen", lab.Signal.Addr().String()+":7443",
+		"--relay-capacity", "0", "--relay", distant.url)
+	signalURL := server.says("ready")
+	eventually(t, patience, "the relay answers", func() (string, bool) { return "", server.status().Relays[0].Well })
+	home, away := lab.Site(natlab.SiteConfig{Kind: natlab.Symmetric}), lab.Site(natlab.SiteConfig{Kind: natlab.Symmetric})
+	web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+	_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
+	gateway := connect(t, away.LAN, code)
+	request := func() {
+		t.Helper()
+		begun := time.Now()
+		if d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/small", nil); d.err != nil {
+			t.Fatal(d.err)
+		}
+		if took := time.Since(begun); took > 500*time.Millisecond {
+			t.Errorf("a request took %v", took)
+		}
+		if tunnel := gateway.status().Tunnels[0]; tunnel.Path != "relay-ws" {
+			t.Fatalf("the tunnel is %+v", tunnel)
+		}
+	}
+	eventually(t, patience, "the relay is measured", func() (string, bool) {
+		request()
+		paths := gateway.status().Tunnels[0].Paths
+		return fmt.Sprint(paths), len(paths) == 2 && paths[0].RTT > 700
+	})
+	for range 50 {
+		request()
+	}
+}
+
 // TestRelaysOutliveARestart: a signal server that comes back and would choose other relays
 // leaves a tunnel where it is: neither a download nor a stream notices.
 func TestRelaysOutliveARestart(t *testing.T) {

@@ -196,6 +196,7 @@ func (c *climber) keepRelays(now time.Time) {
 		return
 	}
 	r.inUse.usedAt = now
+	c.meet(now)
 	c.apply(c.paths.RelayUp(now, r.inUse.addr, r.inUse.quality.RTT))
 }
 
@@ -225,6 +226,9 @@ func (c *climber) keep(m *mooring, now time.Time) {
 		m.up = true
 		m.quality.Answered(answers.At, answers.RTT, answers.Got, answers.Lost)
 	case !now.Before(m.askAt):
+		if c.s.role == dialing && m.asked == 0 {
+			c.s.route.Ask(netip.AddrPort{}, false, pathsock.Survey) // what the relay is compared with
+		}
 		c.s.route.Ask(m.addr, true, pathsock.Proof)
 		m.askAt = now.Add(min(firstAsk<<min(m.asked, 8), lastAsk))
 		m.asked++

@@ -149,21 +149,46 @@ func (c *climber) heardDirectly(now time.Time) bool {
 	return addr.IsValid() && now.Sub(heard) < heardFor
 }
 
-// prefer decides which paths are put aside, and tells the peer.
+// prefer decides which paths are put aside.
 func (c *climber) prefer(now time.Time) {
 	v := &c.survey
-	relay, websocket := path.Offer{Quality: c.relayQuality()}, v.websocket
+	relay, websocket := c.below(now)
+	aside := v.preference.Look(now, path.Offer{Addr: v.addr, Quality: v.direct}, relay, websocket)
+	if aside != v.aside || now.Sub(v.toldAt) >= tellEvery {
+		c.putAside(now, aside)
+	}
+}
+
+// meet compares a relay that has just been found with the websocket. That was asked when the
+// peer was: if it has not answered it is slower.
+func (c *climber) meet(now time.Time) {
+	v, answers := &c.survey, c.s.route.Answers(netip.AddrPort{}, false)
+	if c.s.role != dialing || now.Sub(answers.At) > freshFor {
+		return
+	}
+	v.websocket.Answered(answers.At, answers.RTT, answers.Got, answers.Lost)
+	relay, websocket := c.below(now)
+	aside := v.aside
+	if aside.Relay = v.preference.Meet(now, relay, websocket); aside != v.aside {
+		c.putAside(now, aside)
+	}
+}
+
+// below returns what is below a direct path, as far as it may be used.
+func (c *climber) below(now time.Time) (relay path.Offer, websocket path.Quality) {
+	relay, websocket = path.Offer{Quality: c.relayQuality()}, c.survey.websocket
 	if m := c.relay.inUse; m != nil && !m.binding.Spent().After(now) {
 		relay.Addr = m.addr
 	}
 	if c.s.spent.Load() != nil {
 		websocket = path.Quality{}
 	}
-	aside := v.preference.Look(now, path.Offer{Addr: v.addr, Quality: v.direct}, relay, websocket)
-	if aside == v.aside && now.Sub(v.toldAt) < tellEvery {
-		return
-	}
-	v.toldAt = now
+	return relay, websocket
+}
+
+// putAside puts paths aside, or takes them into use again, and tells the peer.
+func (c *climber) putAside(now time.Time, aside path.Aside) {
+	c.survey.toldAt = now
 	msg := message{Kind: putAside}
 	if aside.Direct {
 		msg.Aside |= asideDirect

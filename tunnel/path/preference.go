@@ -34,7 +34,8 @@ const (
 )
 
 // A Preference decides which paths are put aside. It compares each path with what is below
-// it; one that has just been found is taken until it has shown what it is.
+// it; one that has just been found is taken until it has shown what it is, but for a relay
+// whose first round trips say enough.
 type Preference struct{ direct, relay overFloor }
 
 // Look takes what is known about the direct path, the relay in use and the websocket. A
@@ -52,6 +53,20 @@ func (p *Preference) Look(now time.Time, direct, relay Offer, websocket Quality)
 		aside.Direct = p.direct.look(now, direct, below, handicap)
 	}
 	return aside
+}
+
+// Meet takes a relay that has just been found, and reports whether it is put aside at once:
+// its round trip is clearly longer than the websocket's. It is taken back without delay as
+// soon as that turns out not to be so.
+func (p *Preference) Meet(now time.Time, relay Offer, websocket Quality) bool {
+	o := &p.relay
+	if o.addr != relay.Addr {
+		*o = overFloor{addr: relay.Addr}
+	}
+	if !o.aside && websocket.RTT > 0 && clearly(websocket.base()+websocketHandicap-relayHandicap, relay.base()) {
+		o.aside, o.betterAt = true, time.Time{}
+	}
+	return o.aside
 }
 
 // Forget forgets why paths were put aside: the network is another one.

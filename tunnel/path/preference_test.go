@@ -122,3 +122,50 @@ func TestPreferenceIsCalm(t *testing.T) {
 		}
 	}
 }
+
+// A relay that was just found is put aside at once if its round trip is clearly longer than
+// the websocket's, and taken back when more is known and it is not so.
+func TestPreferenceMeets(t *testing.T) {
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		name             string
+		relay, websocket time.Duration
+		want             bool
+	}{
+		{"far", 800 * ms, 1 * ms, true},
+		{"no nearer than the websocket", 800 * ms, 400 * ms, false},
+		{"near", 20 * ms, 60 * ms, false},
+		{"worse, but not TCP", 400 * ms, 1 * ms, false},
+		{"not compared", 800 * ms, 0, false},
+	} {
+		rnd, now := rand.New(rand.NewPCG(1, 1)), time.Unix(1e9, 0)
+		relay, websocket := is(test.relay, 0), is(test.websocket, 0)
+		relay.quality.Answered(now, relay.rtt, 1, 0)
+		if websocket.rtt > 0 {
+			websocket.quality.Answered(now, websocket.rtt, 1, 0)
+		}
+		var p path.Preference
+		offer := func() path.Offer { return path.Offer{Addr: relayAddr, Quality: relay.quality} }
+		if got := p.Meet(now, offer(), websocket.quality); got != test.want {
+			t.Errorf("%s: put aside at once: %v, want %v", test.name, got, test.want)
+		}
+		if !test.want {
+			continue
+		}
+		look := func(d time.Duration) (aside bool) {
+			for end := now.Add(d); now.Before(end); now = now.Add(path.Interval) {
+				relay.ask(now, rnd, true)
+				websocket.ask(now, rnd, true)
+				aside = p.Look(now, path.Offer{}, offer(), websocket.quality).Relay
+			}
+			return aside
+		}
+		if !look(time.Minute) || !p.Meet(now, offer(), websocket.quality) {
+			t.Errorf("%s: taken back", test.name)
+		}
+		relay.rtt = 20 * ms
+		if look(20 * time.Second) {
+			t.Errorf("%s: not taken back though it is near now", test.name)
+		}
+	}
+}
