@@ -175,6 +175,7 @@ type tunnelStatus struct {
 	Peer     string  `json:"peer"`
 	Path     string  `json:"path"`
 	Remote   string  `json:"remote"`
+	Hitch    string  `json:"hitch"`
 	RTT      float64 `json:"rtt_ms"`
 	Streams  int     `json:"streams"`
 	BytesIn  int64   `json:"bytes_in"`

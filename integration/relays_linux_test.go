@@ -132,6 +132,10 @@ func TestDistantRelay(t *testing.T) {
 	for range 50 {
 		request()
 	}
+	eventually(t, patience, "it is said why", func() (string, bool) {
+		hitch := gateway.status().Tunnels[0].Hitch
+		return hitch, hitch == "relays-worse"
+	})
 }
 
 // TestRelaysOutliveARestart: a signal server that comes back and would choose other relays

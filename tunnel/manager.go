@@ -484,5 +484,6 @@ type Info struct {
 	Paths             []PathInfo // that there are now, the best kind first; empty before the first second
 
 	Why                string // as in [Pong]
+	Hitch              Hitch  // the same
 	Limits, PeerLimits Limits // of this end, and of the peer as it says
 }

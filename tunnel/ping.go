@@ -20,6 +20,10 @@ type Pong struct {
 	// Empty: there is one, or nothing is known yet. The peer's own is not to be trusted.
 	Why, PeerWhy string
 
+	// Why a tunnel that is on the websocket is not on a relay on UDP; empty: it is, or that is
+	// not known yet.
+	Hitch Hitch
+
 	Limits, PeerLimits Limits // of this end, and of the peer as it says
 }
 
@@ -64,7 +68,7 @@ func (s *session) ping(ctx context.Context) (Pong, error) {
 	case why := <-answer:
 		where := s.whereNow()
 		name, remote := s.reached(where)
-		p := Pong{Path: string(name), Remote: remote, RTT: time.Since(begun)}
+		p := Pong{Path: string(name), Remote: remote, RTT: time.Since(begun), Hitch: s.hitched(name)}
 		p.Limits, p.PeerLimits = s.limits(where)
 		if name != path.Direct {
 			p.Why, p.PeerWhy = s.reason(), why

@@ -20,6 +20,9 @@ type relaying struct {
 	places []*mooring // as the signal server ordered them
 	inUse  *mooring   // nil: none
 	choice path.Choice
+
+	hitch   Hitch // of late; "": none
+	hitchAt time.Time
 }
 
 // maxMoorings bounds the places of a session.

@@ -199,3 +199,46 @@ func TestLateAnswerOfARelay(t *testing.T) {
 	}
 	want("after a late answer", other)
 }
+
+// TestHitch: each end says why it is on the websocket, until it is not.
+func TestHitch(t *testing.T) {
+	a, b := newPair(t, false, 0, echo)
+	if err := ping(t.Context(), a.Manager, b.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	dead := testRelay{relay.Key{}, silent.LocalAddr().(*net.UDPAddr).AddrPort()}
+	r, id := runRelay(t, "relay"), a.up(t).id
+	strange := testRelay{r.Key, runRelay(t, "another").addr} // it does not know the key, and is silent too
+	grant := func(e *end, number uint8, relays ...testRelay) {
+		var places []relay.Place
+		for _, r := range relays {
+			places = append(places, relay.Place{Addr: r.addr, Grant: r.Grant(id, number, 1, time.Now().Add(time.Minute), relay.Limits{})})
+		}
+		e.Granted(id, places)
+	}
+	want := func(what string, h Hitch) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			up := a.Tunnels()
+			return len(up) == 1 && up[0].Hitch == h
+		})
+		if p, err := a.Ping(t.Context(), b.id); err != nil || p.Hitch != h {
+			t.Errorf("%s: Ping() = %+v, %v", what, p, err)
+		}
+	}
+	want("there is no relay", NoRelay)
+	grant(a, 0, dead, strange)
+	want("no relay answers", RelaysSilent)
+	a.Granted(id, []relay.Place{{Addr: r.addr, Grant: r.Grant(id, 0, 1, time.Now().Add(-time.Minute), relay.Limits{})}})
+	want("the relay takes no more", RelaysFull)
+	grant(a, 0, dead, r)
+	want("the peer is not heard through the relay", RelaysBlocked)
+	grant(b, 1, r)
+	waitRemote(t, r.addr, a, b)
+	want("the relay is used", "")
+}

@@ -90,6 +90,7 @@ type session struct {
 	settled chan struct{} // closed when an answer to idleAsk is known
 	where   path.Decision // how the peer is reached now
 	why     string        // there is no direct path
+	hitch   Hitch         // no relay on UDP is used
 
 	exhausted string // which relays carry nothing any more, and until when; empty: none
 	pongs     map[uint64]chan string
@@ -442,6 +443,7 @@ func (s *session) info(now time.Time) Info {
 	stats, where := s.conn.ConnectionStats(), s.whereNow()
 	name, remote := s.reached(where)
 	here, there := s.limits(where)
+	hitch := s.hitched(name)
 	s.lookedAt.Store(now.UnixNano())
 	paths, rtt := s.pathsAt(now)
 	s.mu.Lock()
@@ -458,7 +460,7 @@ func (s *session) info(now time.Time) Info {
 
 		Paths: paths,
 
-		Why: s.why, Exhausted: s.exhausted, Limits: here, PeerLimits: there,
+		Why: s.why, Exhausted: s.exhausted, Hitch: hitch, Limits: here, PeerLimits: there,
 	}
 	if info.Streams == 0 && !s.idle.emptySince.IsZero() {
 		info.Idle = now.Sub(s.idle.emptySince)

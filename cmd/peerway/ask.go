@@ -39,6 +39,8 @@ type pong struct {
 	Why     string  `json:"why,omitempty"`      // there is no direct path, as this side knows
 	PeerWhy string  `json:"peer_why,omitempty"` // as the peer says
 
+	Hitch string `json:"hitch,omitempty"` // no relay on UDP is used: the code of the finding that says why
+
 	Limits     []string `json:"limits,omitempty"`      // what stands in the way of direct paths at this end
 	PeerLimits []string `json:"peer_limits,omitempty"` // at the peer's, as it says
 }

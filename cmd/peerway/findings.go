@@ -60,7 +60,7 @@ func noServer() []string {
 
 // findings is the table of all that can be found, in the order of the way.
 func findings() []finding {
-	return slices.Concat(findingsOfNetwork(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel(), findingsOfService())
+	return slices.Concat(findingsOfNetwork(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel(), findingsOfRelays(), findingsOfService())
 }
 
 func findingsOfNetwork() []finding {

@@ -78,8 +78,12 @@ func TestFindings(t *testing.T) {
 		"peer-refuses": func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "not-allowed", Reason: "no"} },
 		"no-answer":    func(f *facts) { f.Pong, f.PongErr = nil, &askError{Code: "no-path", Reason: "silence", Fix: "wait"} },
 		"relayed":      func(f *facts) { f.Pong.Path, f.Pong.Why = "relay-udp", "the NAT is hard" },
-		"no-udp":       func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-ws", []string{limitNoUDP, limitMetered, limitShut} },
-		"peer-no-udp":  func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-ws", []string{limitNoUDP, limitHard} },
+		"no-udp": func(f *facts) {
+			f.Pong.Path, f.Pong.Hitch, f.Pong.Limits = "relay-ws", "relays-silent", []string{limitNoUDP, limitMetered, limitShut}
+		},
+		"peer-no-udp": func(f *facts) {
+			f.Pong.Path, f.Pong.Hitch, f.Pong.PeerLimits = "relay-ws", "relays-blocked", []string{limitNoUDP, limitHard}
+		},
 		"no-stun":      func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitUnasked} },
 		"peer-no-stun": func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitUnasked} },
 		"metered":      func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard, limitMetered} },
@@ -97,6 +101,11 @@ func TestFindings(t *testing.T) {
 		},
 		"nat-passing":      func(f *facts) { f.Pong.Path, f.Pong.Limits = "relay-udp", []string{limitHard} },
 		"peer-nat-passing": func(f *facts) { f.Pong.Path, f.Pong.PeerLimits = "relay-udp", []string{limitHard} },
+		"no-relay":         func(f *facts) { f.Pong.Path, f.Pong.Hitch = "relay-ws", "no-relay" },
+		"relays-silent":    func(f *facts) { f.Pong.Path, f.Pong.Hitch = "relay-ws", "relays-silent" },
+		"relays-full":      func(f *facts) { f.Pong.Path, f.Pong.Hitch = "relay-ws", "relays-full" },
+		"relays-blocked":   func(f *facts) { f.Pong.Path, f.Pong.Hitch = "relay-ws", "relays-blocked" },
+		"relays-worse":     func(f *facts) { f.Pong.Path, f.Pong.Hitch = "relay-ws", "relays-worse" },
 		"service-unknown":  func(f *facts) { f.ServiceErr = &askError{Code: "unknown-name", Reason: "no such service"} },
 		"service-down":     func(f *facts) { f.ServiceErr = &askError{Code: "upstream", Reason: "refused", Fix: "start it"} },
 	}

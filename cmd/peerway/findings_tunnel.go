@@ -141,3 +141,29 @@ func openOne(f *facts) string {
 	}
 	return "start peerway " + where + " without --no-port-mapping: one port that a router opens is enough"
 }
+
+// findingsOfRelays say why a tunnel is on the websocket and not on a relay on UDP.
+func findingsOfRelays() []finding {
+	const slower = ": all goes over the websocket of the signal server, and is slower"
+	about := func(hitch tunnel.Hitch, weight weight, text, fix func(*facts) string) finding {
+		return finding{
+			code: string(hitch), step: stepDirect, weight: weight, after: []string{"udp-blocked", "no-udp", "peer-no-udp"},
+			found: func(f *facts) bool { return f.relayed() && f.Pong.Hitch == string(hitch) },
+			text:  text, fix: fix,
+		}
+	}
+	return []finding{
+		about(tunnel.NoRelay, limit, say("the signal server has no relay on UDP to offer"+slower),
+			say("peerway status on its machine says how its relays are")),
+		about(tunnel.RelaysSilent, limit, say("no relay on UDP answers here"+slower),
+			say("let UDP out in the firewall of this network, to the ports of the relays; peerway status on the machine of the signal server says how they are")),
+		about(tunnel.RelaysFull, limit, say("the relays on UDP take no more tunnels"+slower),
+			say("have another one: peerway signal --relay-only")),
+		about(tunnel.RelaysBlocked, limit, func(f *facts) string {
+			return fmt.Sprintf("a relay on UDP answers here, but nothing comes from %s through it%s", f.Peer, slower)
+		}, func(f *facts) string {
+			return fmt.Sprintf("peerway netcheck at %s says whether UDP passes there; if it does, look after the line and the firewall of the relay", f.Peer)
+		}),
+		about(tunnel.RelaysWorse, remark, say("the relays on UDP are so far away, or lose so much, that the websocket of the signal server is better"), say("")),
+	}
+}

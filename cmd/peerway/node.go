@@ -327,7 +327,7 @@ func (n *node) report() report {
 		u := tunnelReport{
 			Peer: peer, Path: pathName(t.Path), RTT: milliseconds(t.RTT), Streams: t.Streams,
 			BytesIn: t.BytesIn, BytesOut: t.BytesOut, Idle: int64(t.Idle / time.Second), Up: int64(t.Up / time.Second),
-			Why: t.Why, Exhausted: t.Exhausted, Limits: limitNames(t.Limits), PeerLimits: limitNames(t.PeerLimits),
+			Why: t.Why, Exhausted: t.Exhausted, Hitch: string(t.Hitch), Limits: limitNames(t.Limits), PeerLimits: limitNames(t.PeerLimits),
 		}
 		if t.Remote.IsValid() {
 			u.Remote = t.Remote.String()
@@ -393,7 +393,7 @@ func (n *node) ping(ctx context.Context, peer string) (pong, error) {
 	n.reach.failures.clear(id)
 	answer := pong{
 		Peer: peer, Path: pathName(p.Path), RTT: milliseconds(p.RTT), Why: p.Why, PeerWhy: printable(p.PeerWhy),
-		Limits: limitNames(p.Limits), PeerLimits: limitNames(p.PeerLimits),
+		Hitch: string(p.Hitch), Limits: limitNames(p.Limits), PeerLimits: limitNames(p.PeerLimits),
 	}
 	if p.Remote.IsValid() {
 		answer.Remote = p.Remote.String()

@@ -170,6 +170,7 @@ type tunnelReport struct {
 	Paths []pathReport `json:"paths,omitempty"` // that there are; the best kind first
 
 	Why        string   `json:"why,omitempty"`         // as in a pong
+	Hitch      string   `json:"hitch,omitempty"`       // the same
 	Limits     []string `json:"limits,omitempty"`      // the same
 	PeerLimits []string `json:"peer_limits,omitempty"` // the same
 }
@@ -314,7 +315,7 @@ func (u tunnelReport) reasons() []found {
 		return nil
 	}
 	return diagnose(&facts{Peer: u.Peer, Pong: &pong{
-		Peer: u.Peer, Path: u.Path, Why: u.Why, Limits: u.Limits, PeerLimits: u.PeerLimits,
+		Peer: u.Peer, Path: u.Path, Why: u.Why, Hitch: u.Hitch, Limits: u.Limits, PeerLimits: u.PeerLimits,
 	}}, []string{stepDirect})
 }
 
