@@ -214,3 +214,31 @@ func TestWhyAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestUDPCeasesToPass: a peer whose network begins to let no UDP through under a live tunnel
+// finds that out and says so, and again when it passes.
+func TestUDPCeasesToPass(t *testing.T) {
+	t.Parallel()
+	need(t, "nginx", "curl")
+	lab := natlab.New(t)
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	home, away := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted}), lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
+	web, _ := startWeb(t, home.LAN, home.LAN.Addr().String())
+	_, code := expose(t, home.LAN, signalURL, "home", "web="+web)
+	gateway := connect(t, away.LAN, code)
+	if d := fetch(t.Context(), away.LAN, gateway.url("home", "web")+"/small", nil); d.err != nil {
+		t.Fatal(d.err)
+	}
+	gateway.waitPath(patience, "home", "direct")
+	home.SetKind(natlab.UDPBlocked)
+	eventually(t, 40*time.Second, "it is said", func() (string, bool) {
+		out, _ := gateway.asks(away.LAN, "ping", "--count", "1", "home")
+		return out, strings.Contains(out, "peer-no-udp: UDP does not pass at home") && !strings.Contains(out, "relays-")
+	})
+	home.SetKind(natlab.PortRestricted)
+	gateway.waitPath(3*time.Minute, "home", "direct")
+	eventually(t, patience, "it is not said any more", func() (string, bool) {
+		out, _ := gateway.asks(away.LAN, "status", "--json")
+		return out, !strings.Contains(out, `"no-udp"`)
+	})
+}

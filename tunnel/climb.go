@@ -69,7 +69,7 @@ func (s *session) climb(ctx context.Context, introduced chan<- error) {
 			c.apply(c.paths.Tick(now, c.observe(now, stats)))
 			c.keepRelays(now)
 			c.look(now, stats)
-			c.hinder(now)
+			c.hinder(now, stats)
 			c.ration.look(c, now)
 			c.listen(now, stats)
 			c.gather()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"peerway/tunnel/path"
+	"peerway/tunnel/pathsock"
 )
 
 // A Hitch is what keeps a tunnel on the websocket, which a relay on UDP would be better than;
@@ -28,17 +29,22 @@ const (
 	silentAfter = 3
 )
 
-// hinder looks for a hitch, and records one that lasts.
-func (c *climber) hinder(now time.Time) {
+// hinder looks for a hitch, and records one that lasts. As UDP may have ceased to pass, that
+// is found out anew once the signal server is known to be there.
+func (c *climber) hinder(now time.Time, seen pathsock.Stats) {
 	r := &c.relay
 	switch h := c.hitch(now); {
 	case h == "":
-		r.hitch = h
+		r.hitch, r.asked = h, false
 		c.s.setHitch(h)
 	case h != r.hitch:
-		r.hitch, r.hitchAt = h, now
+		r.hitch, r.hitchAt, r.asked = h, now, false
 	case now.Sub(r.hitchAt) >= hitchFor:
 		c.s.setHitch(h)
+		if !r.asked && now.Sub(seen.Carrier.Heard) < heardFor {
+			r.asked = true
+			c.s.m.askNAT()
+		}
 	}
 }
 

@@ -88,7 +88,10 @@ func (m *Manager) mappedBy(ctx context.Context, a *punch.Attempt, server netip.A
 	if addr.Addr().Is6() {
 		version = 1
 	}
-	m.mappings[version], m.deaf = mapping{addr: addr, at: time.Now()}, false
+	m.mappings[version] = mapping{addr: addr, at: time.Now()}
+	if m.deaf { // no more, and peers do not know
+		m.askNAT()
+	}
 	return addr, nil
 }
 
@@ -109,13 +112,13 @@ func (m *Manager) askNAT() {
 // learnNAT finds out what is between this host and the signal server, whenever that is
 // not known, until ctx is done.
 func (m *Manager) learnNAT(ctx context.Context) {
+	told := m.limits() // what peers know
 	for {
 		select {
 		case <-m.unsure:
 		case <-ctx.Done():
 			return
 		}
-		before := m.limits()
 		asked, passes := false, false
 		for _, server := range m.stunServers() {
 			nat, err := m.probeNAT(ctx, server)
@@ -128,7 +131,8 @@ func (m *Manager) learnNAT(ctx context.Context) {
 		m.mu.Lock()
 		m.deaf = asked && !passes
 		m.mu.Unlock()
-		if m.limits() != before {
+		if l := m.limits(); l != told {
+			told = l
 			m.tellLimits()
 		}
 	}

@@ -23,6 +23,7 @@ type relaying struct {
 
 	hitch   Hitch // of late; "": none
 	hitchAt time.Time
+	asked   bool // whether UDP passes, because of it
 }
 
 // maxMoorings bounds the places of a session.
