@@ -249,10 +249,10 @@ func explainPair(code signal.Code, paired bool, err error) error {
 	case errors.Is(err, client.ErrNoReply):
 		return fail(exitPeerOffline, "the peerway expose that made this code does not answer: if it has just been killed or lost its network, "+
 			"start it again and use the code that it prints then")
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrNotSignal):
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrSilent), errors.Is(err, client.ErrNotSignal):
 		f := &facts{Server: code.Addr, Hello: err}
 		f.lookAtProxy()
-		why := diagnose(f, []string{stepServer})[0] // there is one for either error
+		why := diagnose(f, []string{stepServer})[0] // there is one for each error
 		return fail(exitNoPath, "%s: %s", why.Text, why.Fix)
 	case !ok:
 		return fmt.Errorf("reach the signal server %s: %w", code.Addr, err)

@@ -55,12 +55,12 @@ func say(text string) func(*facts) string { return func(*facts) string { return 
 
 // noServer are the codes that explain what needs the signal server.
 func noServer() []string {
-	return []string{"no-network", "no-server", "server-unreachable", "server-unknown", "server-other-version", "server-not-signal", "server-other-key"}
+	return []string{"no-network", "no-server", "server-unreachable", "server-unknown", "server-other-version", "server-silent", "server-not-signal", "server-other-key"}
 }
 
 // findings is the table of all that can be found, in the order of the way.
 func findings() []finding {
-	return slices.Concat(findingsOfNetwork(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel(), findingsOfRelays(), findingsOfService())
+	return slices.Concat(findingsOfNetwork(), findingsOfServer(), findingsOfNAT(), findingsOfPeer(), findingsOfTunnel(), findingsOfRelays(), findingsOfService())
 }
 
 func findingsOfNetwork() []finding {
@@ -75,7 +75,13 @@ func findingsOfNetwork() []finding {
 			found: func(f *facts) bool { return f.Server == "" },
 			text:  say("no signal server is known here"),
 			fix:   say("pair first, or say which one to ask with --signal HOST:PORT"),
-		}, {
+		},
+	}
+}
+
+func findingsOfServer() []finding {
+	return []finding{
+		{
 			code: "server-unreachable", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
 			found: func(f *facts) bool {
 				return errors.Is(f.Hello, client.ErrUnreachable) && !f.noName() && !f.otherVersion()
@@ -97,6 +103,11 @@ func findingsOfNetwork() []finding {
 				return fmt.Sprintf("this machine has IPv6 only, and the signal server %s has IPv4 only", f.Server)
 			},
 			fix: say("have the signal server listen on IPv6 too, with a name that has addresses of both; or use a network with NAT64"),
+		}, {
+			code: "server-silent", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
+			found: func(f *facts) bool { return errors.Is(f.Hello, client.ErrSilent) },
+			text:  func(f *facts) string { return fmt.Sprintf("%s: %v", f.Server, f.Hello) },
+			fix:   say("look at the log of the signal server: its machine may have no files or memory left; a proxy or firewall in between may take connections in its place"),
 		}, {
 			code: "server-not-signal", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
 			found: func(f *facts) bool { return errors.Is(f.Hello, client.ErrNotSignal) },

@@ -51,6 +51,7 @@ func TestFindings(t *testing.T) {
 			f.Addresses = []netip.Addr{netip.MustParseAddr("2001:db8::2")}
 			f.Hello, f.Probed, f.Servers = refused, false, []netip.AddrPort{netip.MustParseAddrPort("203.0.113.10:7443")}
 		},
+		"server-silent":     func(f *facts) { f.Hello, f.Probed = client.ErrSilent, false },
 		"server-not-signal": func(f *facts) { f.Hello, f.Probed = client.ErrNotSignal, false },
 		"server-other-key": func(f *facts) {
 			f.Hello, f.Probed = &client.RefusedError{Code: client.WrongPin, Text: "another key"}, false

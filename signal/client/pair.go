@@ -340,7 +340,7 @@ type PairConfig struct {
 // returns. A code that cannot be used is a [*RefusedError]; [signal.ErrOffline]
 // means that its maker is not connected now, a [*NotAdmittedError] that it cannot pair, [ErrNoReply] that it does not answer although
 // the server takes it for connected, [ErrUnreachable] that the server cannot be reached, and
-// [ErrNotSignal] that none is there.
+// [ErrSilent] or [ErrNotSignal] that none answers there.
 func Pair(ctx context.Context, cfg PairConfig) (Paired, error) {
 	name := strings.ToLower(cfg.Name)
 	if err := signal.ValidName(name); err != nil {
@@ -365,7 +365,7 @@ func pair(ctx context.Context, cfg PairConfig, name string) (Paired, error) {
 	d := dialer{cfg: cfg.Connection, addr: code.Addr, match: code.Matches}
 	conn, err := d.dial(ctx, codec)
 	if err != nil {
-		return Paired{}, notSignal(err)
+		return Paired{}, notSignal(ctx, err)
 	}
 	defer conn.link.Close()
 	patience := cmp.Or(cfg.replyIn, pairTimeout)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,17 @@ func TestProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { silent.Close() })
+	brief, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hangingUp sync.WaitGroup
+	t.Cleanup(func() { brief.Close(); hangingUp.Wait() })
+	hangingUp.Go(func() {
+		for conn, err := brief.Accept(); err == nil; conn, err = brief.Accept() {
+			conn.Close()
+		}
+	})
 	for _, test := range []struct {
 		name string
 		url  signal.URL
@@ -39,7 +51,8 @@ func TestProbe(t *testing.T) {
 		{"with a certificate", signal.URL{Addr: public.listen}, nil},
 		{"a web server", signal.URL{Addr: web.Listener.Addr().String()}, client.ErrNotSignal},
 		{"one without TLS", signal.URL{Addr: plain.Listener.Addr().String()}, client.ErrNotSignal},
-		{"one that says nothing", signal.URL{Addr: silent.Addr().String()}, client.ErrNotSignal},
+		{"one that says nothing", signal.URL{Addr: silent.Addr().String()}, client.ErrSilent},
+		{"one that hangs up", signal.URL{Addr: brief.Addr().String()}, client.ErrSilent},
 		{"nobody", signal.URL{Addr: "127.0.0.1:1"}, client.ErrUnreachable},
 		{"a name that there is not", signal.URL{Addr: "nobody.invalid:7443"}, client.ErrUnreachable},
 	} {

@@ -3,9 +3,14 @@ package server_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"os"
 	"runtime"
+	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"peerway/signal"
@@ -43,3 +48,31 @@ type greeted struct {
 }
 
 func (g *greeted) Connected(client.Info) { g.connected() }
+
+// An exhausted listener has no descriptors until a time.
+type exhausted struct {
+	net.Listener
+	until time.Time
+}
+
+func (e exhausted) Accept() (net.Conn, error) {
+	if time.Now().After(e.until) {
+		return nil, net.ErrClosed
+	}
+	return nil, os.NewSyscallError("accept4", syscall.EMFILE)
+}
+
+// TestNoDescriptors: that connections cannot be accepted is logged once a minute.
+func TestNoDescriptors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		s, err := server.New(server.Config{State: server.NewState(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Accept(t.Context(), exhausted{until: time.Now().Add(150 * time.Second)})
+		if !errors.Is(err, net.ErrClosed) || strings.Count(log.String(), "too many open files") != 3 {
+			t.Errorf("accept ends with %v and has logged\n%s", err, log.String())
+		}
+	})
+}

@@ -28,6 +28,7 @@ const (
 	maxHandshakes    = 256
 	maxOfOneAddress  = 64          // handshakes
 	saveDelay        = time.Second // collects changes of the state
+	acceptToldEvery  = time.Minute // that connections cannot be accepted
 )
 
 // Config is what a [Server] needs.
@@ -186,6 +187,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 	defer connections.Wait()
 	open := make(chan struct{}, maxConnections)
 	var handshakes lobby
+	var failed time.Time // when that was logged last
 	for {
 		conn, err := ln.Accept()
 		switch {
@@ -195,7 +197,10 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("signal server: %w", err)
 		default: // no descriptors left, or a connection that died in the queue
-			s.log.Warn("accept", "err", err)
+			if now := time.Now(); now.Sub(failed) >= acceptToldEvery {
+				s.log.Warn("connections cannot be accepted", "err", err)
+				failed = now
+			}
 			wire.Pause(ctx, 50*time.Millisecond)
 			continue
 		}
