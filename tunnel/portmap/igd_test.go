@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -20,12 +21,14 @@ import (
 // A box is a UPnP router at 127.0.0.2.
 type box struct {
 	*httptest.Server
+	search netip.AddrPort
 	router router // how it is seen from 127.0.0.1
 
 	location    string // told in the search; "" is its own
 	description string // "" is a good one
 	control     string // "" is its own
 	moves       bool   // answers requests with a redirection
+	waits       func() // called before it answers a search; nil: nobody is
 
 	mu       sync.Mutex
 	faults   []int    // of the next actions that are to add a mapping
@@ -49,8 +52,12 @@ func newBox(t *testing.T, at string, change func(*box)) *box {
 		change(b)
 	}
 	search := serveUDP(t, at, func([]byte) [][]byte {
+		if b.waits != nil {
+			b.waits()
+		}
 		return [][]byte{[]byte("nonsense"), found(cmp.Or(b.location, b.URL+"/root.xml"))}
 	})
+	b.search = search
 	b.router = loopback(search)
 	b.router.ssdp = [2]netip.AddrPort{search, search}
 	return b
@@ -240,5 +247,104 @@ func TestSilentUPnP(t *testing.T) {
 	defer cancel()
 	if _, _, err := b.router.findUPnP(ctx, soon); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("findUPnP() = %v", err)
+	}
+}
+
+// Whoever answers first does not hide the default gateway, whatever he says or does not say.
+func TestSeveralUPnP(t *testing.T) {
+	const public, none = "198.51.100.9", "0.0.0.0"
+	for name, test := range map[string]struct {
+		gateway, other string // external addresses
+		change         func(other *box)
+		want           string
+	}{
+		"other has none":     {outside.Addr().String(), none, nil, outside.Addr().String()},
+		"other is public":    {outside.Addr().String(), public, nil, outside.Addr().String()},
+		"gateway has none":   {none, public, nil, public},
+		"none has any":       {none, "10.0.0.1", nil, none},
+		"other is no router": {outside.Addr().String(), public, func(b *box) { b.description = "no" }, outside.Addr().String()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan struct{})
+			var once sync.Once
+			other := newBox(t, "127.0.0.3", func(b *box) {
+				b.external = test.other
+				if test.change != nil {
+					test.change(b)
+				}
+				b.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					b.ServeHTTP(w, r)
+					once.Do(func() { close(asked) })
+				})
+			})
+			gateway := newBox(t, "127.0.0.2", func(b *box) {
+				b.external, b.waits = test.gateway, func() { <-asked }
+			})
+			r := gateway.router
+			r.ssdp[1] = other.search
+			_, external, err := r.findUPnP(t.Context(), 3*askFirst)
+			if err != nil || external.String() != test.want {
+				t.Errorf("findUPnP() = %v, %v, want %s", external, err, test.want)
+			}
+		})
+	}
+}
+
+// A device that hangs holds up neither the default gateway nor, once the time for answers is
+// over, any other that has a public address.
+func TestHangingUPnP(t *testing.T) {
+	asked, hang := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	other := newBox(t, "127.0.0.3", func(b *box) {
+		b.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			once.Do(func() { close(asked) })
+			select {
+			case <-hang:
+			case <-r.Context().Done():
+			}
+		})
+	})
+	defer close(hang)
+	gateway := newBox(t, "127.0.0.2", func(b *box) { b.waits = func() { <-asked } })
+	r := gateway.router
+	r.ssdp[1] = other.search
+	for name, at := range map[string]netip.AddrPort{"gateway": r.gateway, "other": netip.MustParseAddrPort("127.0.0.4:1")} {
+		r.gateway = at
+		begun := time.Now()
+		_, external, err := r.findUPnP(t.Context(), 3*askFirst)
+		if took := time.Since(begun); err != nil || external != outside.Addr() || took > deviceIn {
+			t.Errorf("%s: findUPnP() = %v, %v after %v", name, external, err, took)
+		}
+	}
+}
+
+// No device can keep others out by telling of many descriptions, nor can many devices the
+// default gateway.
+func TestAnswers(t *testing.T) {
+	followed := func(a answers, host string, path int, gateway bool) bool {
+		at := &url.URL{Scheme: "http", Host: host, Path: fmt.Sprint("/", path)}
+		return a.add(netip.MustParseAddr(host), at, gateway)
+	}
+	a, n := make(answers), 0
+	for i := range 100 {
+		for range 2 {
+			if followed(a, "127.0.0.3", i, false) {
+				n++
+			}
+		}
+	}
+	if n != maxDescriptions {
+		t.Errorf("%d descriptions of one device are followed up, want %d", n, maxDescriptions)
+	}
+	for i := range 100 {
+		if followed(a, fmt.Sprint("127.0.1.", i), 0, false) {
+			n++
+		}
+	}
+	if want := maxDescriptions + maxRouters - 1; n != want {
+		t.Errorf("%d descriptions of many devices are followed up, want %d", n, want)
+	}
+	if !followed(a, "127.0.0.2", 0, true) {
+		t.Error("the default gateway is kept out")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,10 +61,9 @@ func isAt(u *url.URL, host netip.Addr) bool {
 	return err == nil && u.Scheme == "http" && addr == host
 }
 
-// discover looks for UPnP routers and calls found for each, by the address that answered
-// and the URL that it told. found returns false to go on. discover returns when found
-// returned true or ctx is done.
-func (r router) discover(ctx context.Context, found func(netip.Addr, *url.URL) bool) error {
+// discover looks for UPnP routers until ctx is done, and calls found for each, by the address
+// that answered and the URL that it told.
+func (r router) discover(ctx context.Context, found func(netip.Addr, *url.URL)) error {
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.local, 0)))
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (r router) discover(ctx context.Context, found func(netip.Addr, *url.URL) b
 		// Else the group is asked where the system thinks best.
 		ipv4.NewPacketConn(conn).SetMulticastInterface(device)
 	}
-	buffer, tried := make([]byte, maxPacket), map[string]bool{}
+	buffer, seen := make([]byte, maxPacket), make(answers)
 	for wait := askFirst; ctx.Err() == nil; wait *= 2 {
 		for _, packet := range searchPackets() {
 			for _, to := range r.ssdp {
@@ -91,18 +91,29 @@ func (r router) discover(ctx context.Context, found func(netip.Addr, *url.URL) b
 			if err != nil || !r.subnet.Contains(host) || host == r.local {
 				continue // an error is one packet's, as when nobody listens at the gateway
 			}
-			at, err := parseFound(buffer[:n], host)
-			if err != nil || tried[at.String()] || len(tried) == maxRouters {
-				continue
-			}
-			tried[at.String()] = true
-			if found(host, at) {
-				return nil
+			if at, err := parseFound(buffer[:n], host); err == nil && seen.add(host, at, host == r.gateway.Addr()) {
+				found(host, at)
 			}
 		}
 	}
 	return fmt.Errorf("no router answered: %w", context.Cause(ctx))
 }
 
-// maxRouters bounds how many answers are followed up.
-const maxRouters = 4
+// Limits of what is followed up.
+const (
+	maxRouters      = 4 // besides the default gateway, which nobody can keep out
+	maxDescriptions = 2 // of one router
+)
+
+// answers are the descriptions that were told, by who told them.
+type answers map[netip.Addr][]string
+
+// add reports whether a description is new and to be followed up.
+func (a answers) add(host netip.Addr, at *url.URL, gateway bool) bool {
+	known, here := a[host]
+	if slices.Contains(known, at.String()) || len(known) == maxDescriptions || !here && !gateway && len(a) >= maxRouters {
+		return false
+	}
+	a[host] = append(known, at.String())
+	return true
+}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/huin/goupnp/soap"
@@ -40,31 +41,85 @@ type upnpService struct {
 
 func (s *upnpService) protocol() Protocol { return UPnP }
 
-// findUPnP looks for a router, which first must answer within that time. Of its services,
-// one that has a public address is best.
+// findUPnP looks for routers, all at once, and returns the best that answers within first: one
+// with a public address before others, and of these the default gateway. Nothing is
+// better than both, and ends the search. What has answered by then has another second to
+// describe itself, while nobody has told a public address.
 func (r router) findUPnP(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
-	var best *upnpService
-	var external netip.Addr
-	searching, cancel := context.WithTimeout(ctx, first)
+	asking, enough := context.WithCancel(ctx)
+	defer enough()
+	searching, cancel := context.WithTimeout(asking, first)
 	defer cancel()
-	err := r.discover(searching, func(host netip.Addr, at *url.URL) bool {
-		asking, cancel := context.WithTimeout(ctx, deviceIn)
-		defer cancel()
-		client := r.client(host)
-		services, _ := describe(asking, &client, at) // one that cannot is none
-		for _, s := range services {
-			addr, err := s.address(asking)
-			if err == nil && (best == nil || isPublic(addr)) {
-				best, external = s, addr
-				best.local = r.local
-			}
-			if isPublic(external) {
-				break
-			}
+	var mu sync.Mutex
+	var best upnpRouter
+	take := func(found upnpRouter) {
+		mu.Lock()
+		defer mu.Unlock()
+		if found.rank() > best.rank() {
+			best = found
 		}
-		return best != nil
+		if best.rank() == bestRank || best.rank() >= publicRank && searching.Err() != nil {
+			enough()
+		}
+	}
+	var looking sync.WaitGroup
+	err := r.discover(searching, func(host netip.Addr, at *url.URL) {
+		looking.Go(func() { take(r.examine(asking, host, at)) })
 	})
-	return best, external, err
+	take(upnpRouter{}) // the search is over
+	looking.Wait()
+	if best.service == nil {
+		return nil, netip.Addr{}, err
+	}
+	return best.service, best.external, nil
+}
+
+// A upnpRouter is one that answers, with the service of it that maps ports; nil: there is
+// none.
+type upnpRouter struct {
+	service  *upnpService
+	external netip.Addr
+	gateway  bool // it is the default gateway
+}
+
+// Ranks of routers. 0 is of no use.
+const (
+	publicRank = 3
+	bestRank   = 4
+)
+
+func (u upnpRouter) rank() (rank int) {
+	if u.service == nil {
+		return 0
+	}
+	rank = 1
+	if isPublic(u.external) {
+		rank = publicRank
+	}
+	if u.gateway {
+		rank++
+	}
+	return rank
+}
+
+// examine asks a router what it is. Of its services, one that has a public address is best.
+func (r router) examine(ctx context.Context, host netip.Addr, at *url.URL) upnpRouter {
+	ctx, cancel := context.WithTimeout(ctx, deviceIn)
+	defer cancel()
+	found := upnpRouter{gateway: host == r.gateway.Addr()}
+	client := r.client(host)
+	services, _ := describe(ctx, &client, at) // one that cannot is none
+	for _, s := range services {
+		addr, err := s.address(ctx)
+		if err == nil && (found.service == nil || isPublic(addr)) {
+			s.local = r.local
+			found.service, found.external = s, addr
+		}
+		if isPublic(found.external) {
+			break
+		}
+	}
+	return found
 }
 
 // address asks for the external address.
