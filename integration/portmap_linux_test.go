@@ -78,8 +78,8 @@ func echo(socket *net.UDPConn) {
 // probeRouter prints what the router can do, and how long it took to find out.
 func probeRouter([]string) error {
 	begun := time.Now()
-	r, err := portmap.Probe(context.Background())
-	fmt.Println("report", r.Gateway, r.External, r.Protocols, err)
+	r, err := portmap.Probe(context.Background(), func(*net.UDPConn, netip.AddrPort) bool { return false })
+	fmt.Println("report", r.Gateway, r.External, r.Protocols, r.Opened.IsValid(), err)
 	fmt.Println("took", time.Since(begun))
 	return nil
 }
@@ -241,7 +241,7 @@ func TestProbeRouter(t *testing.T) {
 			site := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
 			daemon := site.MapPorts(cfg)
 			probe := startHelper(t, site.LAN, "probe-router")
-			want := fmt.Sprintf("192.168.1.1 %v %s <nil>", site.Public(), name)
+			want := fmt.Sprintf("192.168.1.1 %v %s true <nil>", site.Public(), name)
 			if got := probe.says("report"); got != want {
 				t.Errorf("the report is %s, want %s", got, want)
 			}
@@ -263,7 +263,7 @@ func TestPortMappingDoubleNAT(t *testing.T) {
 	site := lab.Site(natlab.SiteConfig{Kind: natlab.PortRestricted})
 	daemon := site.MapPorts(natlab.PortMapping{PCP: true, NATPMP: true, UPnP: true})
 	probe := startHelper(t, site.LAN, "probe-router")
-	if got, want := probe.says("report"), "192.168.1.1 0.0.0.0 [pcp nat-pmp upnp] <nil>"; got != want {
+	if got, want := probe.says("report"), "192.168.1.1 0.0.0.0 [pcp nat-pmp upnp] false <nil>"; got != want {
 		t.Errorf("the report is %s, want %s", got, want)
 	}
 	opener := startHelper(t, site.LAN, "open-port", "40000", "1h")

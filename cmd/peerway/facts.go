@@ -36,6 +36,7 @@ type facts struct {
 	Mapped6   netip.AddrPort   // this host's IPv6 address as the server sees it
 	Probed    bool             // the NAT was asked about
 	Router    portmap.Report   // what it does for the asking
+	Tried     bool             // whether packets come in by the port that it opened
 
 	Running *report // of the process that uses the state folder; nil: there is none
 
@@ -45,9 +46,13 @@ type facts struct {
 	ServiceErr    *askError // nil: it answers, or was not asked
 }
 
-// opens reports whether the router opens ports to the internet, as it says.
-func (f *facts) opens() bool {
-	return f.Router.External.IsValid() && !f.Router.External.IsUnspecified() && !f.Router.DoubleNAT()
+// opens reports whether the router opens ports by which packets come in.
+func (f *facts) opens() bool { return f.Router.Reached }
+
+// opensNone reports whether the router speaks of opening ports, and then opens none, or one that
+// leads nowhere.
+func (f *facts) opensNone() bool {
+	return len(f.Router.Protocols) > 0 && !f.Router.Reached && (f.Tried || !f.Router.Opened.IsValid())
 }
 
 // direct and relayed report how the tunnel with the peer goes, if there is one and that is
@@ -139,24 +144,43 @@ func (f *facts) lookAtProxy() {
 func (f *facts) lookAtNetwork(ctx context.Context) {
 	f.Server = f.URL.Addr
 	f.lookAtHost()
+	callers := make(chan netip.AddrPort, 1) // where somebody sends from to a port of the router
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	asking.Go(func() { f.Router, _ = portmap.Probe(ctx) }) // no router opens no port
+	defer close(callers)
+	asking.Go(func() { f.lookAtRouter(ctx, callers) })
 	if f.Server == "" {
 		return
 	}
 	f.lookAtProxy()
-	ctx, cancel := context.WithTimeoutCause(ctx, reachWithin, fmt.Errorf("no answer within %v", reachWithin))
+	patient, cancel := context.WithTimeoutCause(ctx, reachWithin, fmt.Errorf("no answer within %v", reachWithin))
 	defer cancel()
-	asking.Go(func() { f.Servers, _ = hostport.Resolve(ctx, f.Server) }) // behind a proxy, names may mean nothing
+	asking.Go(func() { f.Servers, _ = hostport.Resolve(patient, f.Server) }) // behind a proxy, names may mean nothing
 	var server, other netip.AddrPort
-	if server, other, f.Hello = client.Probe(ctx, client.Config{URL: f.URL, Proxy: http.ProxyFromEnvironment}); f.Hello != nil {
+	if server, other, f.Hello = client.Probe(patient, client.Config{URL: f.URL, Proxy: http.ProxyFromEnvironment}); f.Hello != nil {
 		if errors.Is(f.Hello, context.DeadlineExceeded) {
 			f.Hello = lateError{f.Hello, reachWithin}
 		}
 		return
 	}
-	f.probe(ctx, slices.DeleteFunc([]netip.AddrPort{server, other}, func(a netip.AddrPort) bool { return !a.IsValid() }))
+	servers := slices.DeleteFunc([]netip.AddrPort{server, other}, func(a netip.AddrPort) bool { return !a.IsValid() })
+	if at := slices.IndexFunc(servers, func(a netip.AddrPort) bool { return a.Addr().Is4() }); at >= 0 {
+		callers <- servers[at]
+	}
+	f.probe(patient, servers)
+}
+
+// lookAtRouter fills in what the router does. By whom the port that it opens is tried comes from
+// callers, which is closed if there is nobody.
+func (f *facts) lookAtRouter(ctx context.Context, callers <-chan netip.AddrPort) {
+	router, err := portmap.Probe(ctx, func(at *net.UDPConn, port netip.AddrPort) bool {
+		var caller netip.AddrPort
+		caller, f.Tried = <-callers
+		return f.Tried && network.CallBack(ctx, caller, at, port.Port())
+	})
+	if err == nil { // no router opens no port
+		f.Router = router
+	}
 }
 
 // A lateError is that of a deadline, in words.

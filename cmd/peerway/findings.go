@@ -170,6 +170,16 @@ func findingsOfNAT() []finding {
 			found: func(f *facts) bool { return f.NAT.Mapped.IsValid() && f.NAT.Mapping == network.Unknown },
 			text:  say("what kind of NAT there is cannot be told: the signal server does not answer on its second UDP port"),
 			fix:   say("open the UDP port after its own in the server's firewall"),
+		}, {
+			code: "port-not-open", step: stepNAT, weight: remark, after: []string{"udp-blocked", "double-nat", "nat-unknown"},
+			found: (*facts).opensNone,
+			text: func(f *facts) string {
+				if !f.Router.Opened.IsValid() {
+					return fmt.Sprintf("the router speaks %s, but opens no port", f.Router.Protocols[0])
+				}
+				return fmt.Sprintf("the router says that it has opened the port %v, but nothing comes in by it", f.Router.Opened)
+			},
+			fix: say("look in the router whether this machine may open ports, in the firewall here whether UDP may come in, and whether there is another NAT outside"),
 		},
 	}
 }

@@ -67,6 +67,10 @@ func TestFindings(t *testing.T) {
 		"double-nat": func(f *facts) {
 			f.Router = portmap.Report{Protocols: []portmap.Protocol{portmap.UPnP}, External: netip.MustParseAddr("192.168.0.2")}
 		},
+		"port-not-open": func(f *facts) {
+			f.Router = portmap.Report{Protocols: []portmap.Protocol{portmap.PCP}, Opened: netip.MustParseAddrPort("203.0.113.7:40000")}
+			f.Tried = true
+		},
 		"nat-unknown":   func(f *facts) { f.NAT.Mapping = network.Unknown },
 		"not-running":   func(f *facts) { f.Running, f.Pong = nil, nil },
 		"not-logged-in": func(f *facts) { f.Running.Signal.Connected = false; f.Pong, f.PongErr = nil, offline },
@@ -263,7 +267,11 @@ func TestVerdict(t *testing.T) {
 	for want, change := range map[string]func(*facts){
 		"good": func(*facts) {},
 		"easy: the router": func(f *facts) {
+			f.NAT.Mapping, f.Router.Reached = network.Dependent, true
+		},
+		"hard: dir": func(f *facts) { // the router opens a port that leads nowhere
 			f.NAT.Mapping, f.Router.External = network.Dependent, netip.MustParseAddr("203.0.113.7")
+			f.Router.Opened, f.Tried = netip.AddrPortFrom(f.Router.External, 40000), true
 		},
 		"hard: direct": func(f *facts) { // the router speaks, and refuses
 			f.NAT.Mapping, f.Router.Protocols = network.Dependent, []portmap.Protocol{portmap.NATPMP}

@@ -27,7 +27,8 @@ func (p *program) netcheck() *cobra.Command {
 		Use:   "netcheck",
 		Short: "Say what this network is like: UDP, NAT, addresses",
 		Long: `Netcheck asks the signal server what it sees of this network, and says what that means for tunnels. It asks
-by itself: no peerway needs to run.
+by itself: no peerway needs to run. It also has the router open a port, has the signal server send to it, and closes
+it again.
 
 With --json it prints one object. Fields are only ever added. The exit code is 0 also where something is in
 the way of direct paths; it is 6 if the signal server cannot be reached.`,
@@ -75,7 +76,10 @@ type networkReport struct {
 	Hairpin   bool     `json:"hairpin"`
 	IPv6      bool     `json:"ipv6"`               // this host has a global address
 	Router    string   `json:"router,omitempty"`   // the default gateway
-	Opens     []string `json:"opens_ports_by"`     // "pcp", "nat-pmp", "upnp"
+	Opens     []string `json:"opens_ports_by"`     // what the router speaks: "pcp", "nat-pmp", "upnp"
+	Opened    string   `json:"opened,omitempty"`   // the port that the router opened for a trial
+	Tried     bool     `json:"port_tried"`         // false: whether packets come in there is not known
+	Reached   bool     `json:"port_reached"`       // they do
 	External  string   `json:"external,omitempty"` // the router's public address, as it says
 	Addresses []string `json:"addresses"`
 	Findings  []found  `json:"findings"`
@@ -88,7 +92,7 @@ func (p *program) tellNetwork(f *facts, asJSON bool) error {
 	r := networkReport{
 		Schema: 1, Verdict: verdict(f), Server: f.Server, Proxy: f.Proxy, UDP: f.NAT.Mapped.IsValid(), Asked: f.Probed, RTT: milliseconds(f.NAT.RTT),
 		Mapping: string(f.NAT.Mapping), Filtering: string(f.NAT.Filtering), Delta: f.NAT.Delta, Hairpin: f.NAT.Hairpin,
-		Addresses: []string{}, Opens: []string{}, Findings: diagnose(f, aboutNetwork()),
+		Addresses: []string{}, Opens: []string{}, Tried: f.Tried, Reached: f.Router.Reached, Findings: diagnose(f, aboutNetwork()),
 	}
 	if r.UDP {
 		r.Mapped = f.NAT.Mapped.String()
@@ -106,6 +110,9 @@ func (p *program) tellNetwork(f *facts, asJSON bool) error {
 	}
 	if f.Router.External.IsValid() {
 		r.External = f.Router.External.String()
+	}
+	if f.Router.Opened.IsValid() {
+		r.Opened = f.Router.Opened.String()
 	}
 	for _, a := range f.Addresses {
 		r.IPv6 = r.IPv6 || isGlobal6(a)
@@ -186,7 +193,7 @@ func (r networkReport) write(w io.Writer) error {
 	}
 	line("public address", strings.Join(slices.Compact([]string{r.Mapped, cmp.Or(r.Mapped6, r.Mapped)}), ", "))
 	line("NAT", r.nat())
-	line("router opens ports", cmp.Or(strings.Join(r.Opens, ", "), "no"))
+	line("router opens ports", r.opens())
 	line("IPv6", map[bool]string{true: "yes", false: "no"}[r.IPv6])
 	line("addresses", strings.Join(r.Addresses, ", "))
 	if err := t.Flush(); err != nil {
@@ -198,6 +205,22 @@ func (r networkReport) write(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// opens says in words whether the router opens ports.
+func (r networkReport) opens() string {
+	by := strings.Join(r.Opens, ", ")
+	switch {
+	case by == "":
+		return "no"
+	case r.Reached:
+		return "yes, by " + by
+	case r.Opened == "":
+		return "no, though it speaks " + by
+	case r.Tried:
+		return "it says so, by " + by + ", but nothing comes in"
+	}
+	return "it says so, by " + by
 }
 
 // nat describes the NAT in words.

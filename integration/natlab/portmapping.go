@@ -19,6 +19,9 @@ type PortMapping struct {
 
 	// IGDv1 makes the box a gateway of version 1 of UPnP, not 2.
 	IGDv1 bool
+
+	// Shut has the box drop what comes in by the ports that it opens, as behind another NAT.
+	Shut bool
 }
 
 // A Daemon is miniupnpd in the box of a site.
@@ -57,6 +60,10 @@ table inet mapped {
 		type filter hook input priority filter - 1
 		%s
 	}
+	chain arriving {
+		type filter hook forward priority filter - 1
+		%s
+	}
 }
 `
 
@@ -91,7 +98,11 @@ func (s *Site) MapPorts(cfg PortMapping) *Daemon {
 	if !cfg.NATPMP {
 		fmt.Fprintln(&silent, "udp dport 5351 @th,64,8 0 drop")
 	}
-	s.daemon = fmt.Sprintf(daemonTables, silent.String())
+	shut := ""
+	if cfg.Shut {
+		shut = "ct status dnat drop"
+	}
+	s.daemon = fmt.Sprintf(daemonTables, silent.String(), shut)
 	text := fmt.Sprintf(daemonConfig, word(cfg.UPnP), word(cfg.PCP || cfg.NATPMP), word(cfg.IGDv1), s.number)
 	if err := os.WriteFile(d.file, []byte(text), 0o600); err != nil {
 		s.lab.t.Fatal(err)

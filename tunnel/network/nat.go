@@ -342,14 +342,20 @@ func (a *asker) begin(ctx context.Context, server netip.AddrPort, elsewhere bool
 	id, forget := a.expect(q)
 	request := stun.MustBuild(stun.NewTransactionIDSetter(id), stun.BindingRequest)
 	if elsewhere {
-		request.Add(stun.AttrChangeRequest, []byte{0, 0, 0, 2})
-		request.WriteHeader()
+		fromElsewhere(request)
 	}
 	a.conn.WriteToUDPAddrPort(request.Raw, server) // an error is a lost packet
 	return func() netip.AddrPort {
 		defer forget()
 		return a.repeat(ctx, request.Raw, server, q.answer)
 	}
+}
+
+// fromElsewhere makes request one that is to be answered from another port (RFC 5780 section
+// 7.2).
+func fromElsewhere(request *stun.Message) {
+	request.Add(stun.AttrChangeRequest, []byte{0, 0, 0, 2})
+	request.WriteHeader()
 }
 
 // reaches reports whether a packet to a public address arrives at the socket that has it.

@@ -64,10 +64,33 @@ func TestProbeNAT(t *testing.T) {
 	if nat, err := ProbeMapping(t.Context(), server); err != nil || nat.Mapping != None || nat.Mapped != nat.Local {
 		t.Errorf("ProbeMapping() = %+v, %v", nat, err)
 	}
+	wantCallBack(t, server)
 	cancel()
 	serving.Wait()
 	if nat, err := ProbeNAT(t.Context(), server); err != nil || nat.Mapped.IsValid() {
 		t.Errorf("without a server: %+v, %v", nat, err)
+	}
+}
+
+// wantCallBack has the server send to the port of a socket that has sent nothing, and to
+// another one.
+func wantCallBack(t *testing.T, server netip.AddrPort) {
+	t.Helper()
+	var sockets [2]*net.UDPConn
+	for i := range sockets {
+		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		sockets[i] = conn
+	}
+	port := sockets[0].LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	if !CallBack(t.Context(), server, sockets[0], port) {
+		t.Error("the server's call back does not arrive")
+	}
+	if CallBack(t.Context(), server, sockets[1], port) {
+		t.Error("what arrives elsewhere counts")
 	}
 }
 

@@ -11,5 +11,6 @@
 //
 // [Mapper.Run] owns the mapping at the router and the goroutines that look for one, and
 // each question to the router the socket that it is sent from. Between questions nothing
-// is open but the socket that hears the router's announcements.
+// is open but the socket that hears the router's announcements. [Probe] owns the mapping that
+// it tries, and the socket that this leads to.
 package portmap

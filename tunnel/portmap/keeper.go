@@ -189,17 +189,13 @@ func (k *keeper) abandon(ctx context.Context, s service, granted lease) bool {
 func (k *keeper) ask(ctx context.Context, s service) (lease, error) {
 	asking, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	w := k.wish()
-	granted, err := s.lease(asking, w)
-	if err == nil && (granted.external.Port() == 0 || s.protocol() != UPnP && granted.life == 0) {
-		err = errLost // it was granted for no time at all
-	}
+	granted, err := obtain(asking, s, k.wish())
 	if err == nil {
 		return granted, nil
 	}
 	k.log.Debug("router has not opened the port", "path", s.protocol(), "err", err)
 	if _, refused := errors.AsType[refusal](err); !refused && k.service == nil {
-		k.release(ctx, s, lease{port: w.port, external: netip.AddrPortFrom(netip.Addr{}, granted.external.Port())})
+		k.release(ctx, s, granted)
 	}
 	return granted, err
 }

@@ -229,36 +229,3 @@ func TestNoAnnounce(t *testing.T) {
 		t.Errorf("lease() = %v", err)
 	}
 }
-
-// The whole, on sockets, with a router that speaks PCP only.
-func TestProbeLoopback(t *testing.T) {
-	var mu sync.Mutex
-	lives := []uint32{}
-	addr := serveUDP(t, "127.0.0.1", func(q []byte) [][]byte {
-		if q[0] != pcpVersion {
-			return nil
-		}
-		if len(q) > pcpHeader {
-			mu.Lock()
-			lives = append(lives, binary.BigEndian.Uint32(q[4:]))
-			mu.Unlock()
-		}
-		return [][]byte{pcpAnswering(q)}
-	})
-	r := loopback(addr)
-	r.ssdp = [2]netip.AddrPort{addr, addr}
-	got, err := r.probe(t.Context())
-	if err != nil || len(got.Protocols) != 1 || got.Protocols[0] != PCP || got.External != outside.Addr() || got.DoubleNAT() {
-		t.Errorf("probe() = %+v, %v", got, err)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if len(lives) != 2 || lives[0] == 0 || lives[1] != 0 {
-		t.Errorf("mappings were asked for %v s, want one that then is deleted", lives)
-	}
-	for external, want := range map[string]bool{"0.0.0.0": true, "203.0.113.1": false, "10.0.0.1": true, "100.64.0.1": true} {
-		if got := (Report{External: netip.MustParseAddr(external)}).DoubleNAT(); got != want {
-			t.Errorf("DoubleNAT() with %s = %v", external, got)
-		}
-	}
-}

@@ -47,6 +47,19 @@ type lease struct {
 // errLost says that a router does not have a mapping any more.
 var errLost = errors.New("the router has lost the mapping")
 
+// obtain asks for a mapping. With an error that is no [refusal], the lease names one that may
+// have been made without our hearing of it, and is to be released.
+func obtain(ctx context.Context, s service, w wish) (lease, error) {
+	granted, err := s.lease(ctx, w)
+	if err == nil && (granted.external.Port() == 0 || s.protocol() != UPnP && granted.life == 0) {
+		err = errLost // it was granted for no time at all
+	}
+	if err != nil {
+		granted = lease{port: w.port, external: netip.AddrPortFrom(netip.Addr{}, granted.external.Port())}
+	}
+	return granted, err
+}
+
 // shared is what providers use for NAT of their own (RFC 6598).
 func shared() netip.Prefix { return netip.MustParsePrefix("100.64.0.0/10") }
 
