@@ -1,6 +1,8 @@
 package integration_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,11 +56,44 @@ func TestOpenPort(t *testing.T) {
 			if port := opener.status().Port; port == nil || !port.Reached || !strings.HasPrefix(port.Address, site.Public().String()+":") {
 				t.Errorf("status tells of the port %+v", port)
 			}
+			if _, ok := opener.err.find(patience, saysOpen); !ok {
+				t.Error("the log does not tell of the port")
+			}
 			gateway.stop(syscall.SIGINT)
 			peer.stop(syscall.SIGINT)
 			if rules := daemon.Mappings(); len(rules) != 0 {
 				t.Errorf("the port is still open: %v", rules)
 			}
 		})
+	}
+}
+
+// saysOpen reports whether a line of the log is that of an open port.
+func saysOpen(line string) bool { return strings.Contains(line, "port is open at the router") }
+
+// TestOpenPortShut puts a peer behind a router by whose ports nothing comes in, whatever it says: it does
+// not tell anybody that one is open.
+func TestOpenPortShut(t *testing.T) {
+	t.Parallel()
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	if reason := natlab.Unmappable(); reason != "" {
+		t.Skip(reason)
+	}
+	lab := natlab.NewAt(t, publicNetwork())
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	home, away := newHome(t, lab, natlab.SiteConfig{Kind: natlab.Symmetric}), lab.Site(natlab.SiteConfig{Kind: natlab.Symmetric})
+	home.MapPorts(natlab.PortMapping{PCP: true, Shut: true})
+	peer, code := home.expose(t, signalURL, "home")
+	gateway := connect(t, away.LAN, code)
+	if out, code := gateway.asks(away.LAN, "ping", "home", "--count", "1"); code != 0 {
+		t.Fatalf("ping ends with %d: %s", code, out)
+	}
+	eventually(t, patience, "the router has said that the port is open", func() (string, bool) {
+		port := peer.status().Port
+		return fmt.Sprint(port), port != nil && !port.Reached
+	})
+	peer.stop(syscall.SIGINT)
+	if slices.ContainsFunc(peer.err.all(), saysOpen) {
+		t.Error("it says that the port is open")
 	}
 }

@@ -96,6 +96,7 @@ func (m *Manager) keepOpen(ctx context.Context) {
 		}
 		open := o.known().IsValid()
 		if told && !open {
+			m.log.Info("port is not open at the router any more")
 			m.tellLimits()
 		}
 		told = open
@@ -124,7 +125,7 @@ func (m *Manager) proveOpen(ctx context.Context, router netip.AddrPort) bool {
 		}
 		o.mu.Unlock()
 		if news {
-			m.log.Debug("port is open", "remote", seen)
+			m.log.Info("port is open at the router", "remote", seen)
 			m.routes.Range(func(_, s any) bool {
 				select {
 				case s.(*session).opened <- seen:

@@ -75,7 +75,7 @@ func (k *keeper) turn(ctx context.Context, why reason) time.Duration {
 		return retryIn // it may be back before the mapping is over
 	}
 	if k.service != nil && ctx.Err() == nil {
-		k.log.Info("port is not open at the router any more", "remote", k.lease.external)
+		k.log.Debug("router has the port no more", "remote", k.lease.external)
 		k.service = nil
 		k.tell()
 	}
@@ -146,7 +146,7 @@ func (k *keeper) tell() {
 	}
 	k.told = now
 	if now.IsValid() {
-		k.log.Info("port is open at the router", "remote", now, "path", k.service.protocol())
+		k.log.Debug("router has opened the port", "remote", now, "path", k.service.protocol())
 	}
 	k.config.Changed(now)
 }
