@@ -162,6 +162,9 @@ func findingsOfNAT() []finding {
 			code: "double-nat", step: stepNAT, weight: remark, after: []string{"udp-blocked"},
 			found: func(f *facts) bool { return f.Router.DoubleNAT() },
 			text: func(f *facts) string {
+				if f.Router.External.IsUnspecified() {
+					return "the router has no address of the internet, or does not tell it: most likely it is behind a NAT itself"
+				}
 				return fmt.Sprintf("the router opens ports, but is behind a NAT itself: its address is %v", f.Router.External)
 			},
 			fix: say("where the outer box is yours, make it a bridge; providers may give a public address on request"),

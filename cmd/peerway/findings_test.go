@@ -263,6 +263,18 @@ func TestTelling(t *testing.T) {
 	says(stepService, "")
 }
 
+// TestNoExternalAddress: 0.0.0.0 is what routers say that know of no address to tell.
+func TestNoExternalAddress(t *testing.T) {
+	for external, want := range map[string]string{"0.0.0.0": "the router has no address of the internet", "192.168.0.2": "its address is 192.168.0.2"} {
+		f := well()
+		f.Router = portmap.Report{Protocols: []portmap.Protocol{portmap.UPnP}, External: netip.MustParseAddr(external)}
+		all := diagnose(f, steps())
+		if len(all) != 1 || all[0].Code != "double-nat" || !strings.Contains(all[0].Text, want) || strings.Contains(all[0].Text, "0.0.0.0") {
+			t.Errorf("of a router at %s, found is %+v, want only that %s", external, all, want)
+		}
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	for want, change := range map[string]func(*facts){
 		"good": func(*facts) {},
