@@ -97,3 +97,52 @@ func TestOpenPortShut(t *testing.T) {
 		t.Error("it says that the port is open")
 	}
 }
+
+// TestOpenPortKilled kills a peer, which leaves its port open at the router. The next process has the same
+// one opened again, and closes it in the end.
+func TestOpenPortKilled(t *testing.T) {
+	t.Parallel()
+	need(t, "camera", "ffmpeg", "nginx", "curl")
+	if reason := natlab.Unmappable(); reason != "" {
+		t.Skip(reason)
+	}
+	lab := natlab.NewAt(t, publicNetwork())
+	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")
+	for name, cfg := range map[string]natlab.PortMapping{"pcp": {PCP: true}, "nat-pmp": {NATPMP: true}, "upnp": {UPnP: true}} {
+		t.Run(name, func(t *testing.T) {
+			home, away := newHome(t, lab, natlab.SiteConfig{Kind: natlab.Symmetric}), lab.Site(natlab.SiteConfig{Kind: natlab.Symmetric})
+			daemon := home.MapPorts(cfg)
+			peer, code := home.expose(t, signalURL, name)
+			gateway := connect(t, away.LAN, code)
+			open := func() (rules []string, port string) {
+				t.Helper()
+				if out, code := gateway.asks(away.LAN, "ping", name, "--count", "1"); code != 0 {
+					t.Fatalf("ping ends with %d: %s", code, out)
+				}
+				eventually(t, patience, "the port is open", func() (string, bool) {
+					at := peer.status().Port
+					if at == nil || !at.Reached {
+						return fmt.Sprint(at), false
+					}
+					port = at.Address
+					return port, true
+				})
+				return daemon.Mappings(), port
+			}
+			rules, port := open()
+			for range 2 {
+				peer.kill()
+				peer = startRole(t, home.LAN, peer.state, "expose", "--signal", signalURL, "--name", name, "cam="+home.cam.url, "web="+home.web)
+				peer.says("ready")
+				if nowRules, now := open(); now != port || !slices.Equal(nowRules, rules) {
+					t.Errorf("the port is %s and was %s; the router has %v and had %v", now, port, nowRules, rules)
+				}
+			}
+			gateway.stop(syscall.SIGINT)
+			peer.stop(syscall.SIGINT)
+			if rules := daemon.Mappings(); len(rules) != 0 {
+				t.Errorf("the port is still open: %v", rules)
+			}
+		})
+	}
+}

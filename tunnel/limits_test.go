@@ -10,6 +10,7 @@ import (
 
 	"peerway/signal"
 	"peerway/tunnel/network"
+	"peerway/tunnel/portmap"
 )
 
 // TestLimits: each end knows those of both, also those that are found out later.
@@ -38,7 +39,7 @@ func TestLimits(t *testing.T) {
 // TestHardNAT: a NAT whose ports can be guessed is not hard, nor one behind which a port is open.
 func TestHardNAT(t *testing.T) {
 	m := New(Config{OpenPort: true})
-	m.opening = newOpening(m, 1)
+	m.opening = newOpening(m, 1, portmap.Seed{})
 	m.nat = network.NAT{Mapping: network.Dependent}
 	if l := m.limits(); l != HardNAT {
 		t.Errorf("limits() = %v", l)
@@ -58,7 +59,7 @@ func TestPortClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		m := New(Config{OpenPort: true})
-		m.life, m.opening = ctx, newOpening(m, 1)
+		m.life, m.opening = ctx, newOpening(m, 1, portmap.Seed{})
 		m.opening.router = netip.MustParseAddrPort("203.0.113.1:1")
 		m.opening.proven = m.opening.router // until it is asked for: there is no server to ask
 		s := newSession(m, signal.PeerID{1}, 1, dialing)

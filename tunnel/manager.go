@@ -64,7 +64,7 @@ type Config struct {
 	Signal   Signaler                         // borrowed
 	Allowed  func(signal.PeerID) bool         // which peers may have a tunnel
 	Handle   func(context.Context, *Incoming) // serves a stream of a peer; the stream is closed when it returns
-	Listen   netip.AddrPort                   // UDP; zero: any address and port
+	Listen   netip.AddrPort                   // UDP; zero: any address and port, with OpenPort the same one each time if it is free
 	LAN      bool                             // find and be found by peers of the local networks, without the signal server
 	OpenPort bool                             // have the router let packets of strangers in
 	Sparing  bool                             // leave out what takes thousands of packets to find a path
@@ -226,16 +226,12 @@ func (m *Manager) open() (err error) {
 	if m.cert, err = certificate(m.cfg.Identity); err != nil {
 		return err
 	}
-	m.sock, err = pathsock.Listen(pathsock.Config{
-		Listen: m.cfg.Listen,
-		Other:  m.deliver,
-		Log:    m.log,
-	})
-	if err != nil {
+	seed := mappingSeed(m.cfg.Identity)
+	if m.sock, err = m.listen(seed); err != nil {
 		return err
 	}
 	if m.cfg.OpenPort {
-		m.opening = newOpening(m, m.sock.Port())
+		m.opening = newOpening(m, m.sock.Port(), seed)
 	}
 	m.puncher = punch.New(punch.Config{
 		Write:         m.sock.WriteReal,

@@ -2,10 +2,14 @@ package tunnel
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"time"
 
+	"peerway/signal"
+	"peerway/tunnel/pathsock"
 	"peerway/tunnel/portmap"
 )
 
@@ -23,10 +27,33 @@ type opening struct {
 	proven netip.AddrPort // where the signal server has reached the socket; invalid: it has not
 }
 
+// mappingSeed is what the router knows a peer by.
+func mappingSeed(who signal.Identity) (seed portmap.Seed) {
+	key, err := hkdf.Key(sha256.New, who.Seed(), nil, "peerway mapping at a router", len(seed))
+	if err != nil { // of a length that is not too long
+		panic(err)
+	}
+	return portmap.Seed(key)
+}
+
+// listen opens the socket. Where the router is to let packets in, it is at the same port each time
+// if that is free: so the mapping of a process that was killed is used by the next one.
+func (m *Manager) listen(seed portmap.Seed) (*pathsock.Socket, error) {
+	cfg := pathsock.Config{Listen: m.cfg.Listen, Other: m.deliver, Log: m.log}
+	if m.cfg.OpenPort && !cfg.Listen.IsValid() {
+		cfg.Listen = netip.AddrPortFrom(netip.IPv6Unspecified(), seed.Port())
+		if sock, err := pathsock.Listen(cfg); err == nil {
+			return sock, nil
+		}
+		cfg.Listen = netip.AddrPort{}
+	}
+	return pathsock.Listen(cfg)
+}
+
 // newOpening returns one for a local port. It acquires nothing.
-func newOpening(m *Manager, port uint16) *opening {
+func newOpening(m *Manager, port uint16, seed portmap.Seed) *opening {
 	o := &opening{wanted: make(chan struct{}), changed: make(chan struct{}, 1)}
-	o.mapper = portmap.New(portmap.Config{Port: port, Log: m.log, Changed: func(router netip.AddrPort) {
+	o.mapper = portmap.New(portmap.Config{Port: port, Seed: seed, Log: m.log, Changed: func(router netip.AddrPort) {
 		o.mu.Lock()
 		o.router, o.proven = router, netip.AddrPort{}
 		o.mu.Unlock()

@@ -14,10 +14,8 @@ type keeper struct {
 	*Mapper
 	log *slog.Logger
 
-	router  router // the zero value: none
-	nonce   nonce
-	nonceOf netip.AddrPort // the gateway that knows it
-	told    netip.AddrPort
+	router router // the zero value: none
+	told   netip.AddrPort
 
 	// What is held; service is nil if there is nothing.
 	service service
@@ -160,12 +158,9 @@ func (k *keeper) search(ctx context.Context) bool {
 		k.router = router{}
 		return false
 	}
-	if r.gateway != k.nonceOf { // a router takes another nonce for another client
-		k.nonce, k.nonceOf = newNonce(), r.gateway
-	}
 	k.router = r
 	before, held := k.service, k.lease
-	s, granted := choose(ctx, k.find(r, k.nonce), k.ask)
+	s, granted := choose(ctx, k.find(r, k.config.Seed), k.ask)
 	if s == nil || ctx.Err() != nil {
 		return k.abandon(ctx, s, granted)
 	}

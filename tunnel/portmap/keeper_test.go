@@ -128,7 +128,7 @@ func play(t *testing.T, f func(*scene), fakes ...*fake) {
 			}
 			return router{device: "lan0"}, nil
 		}
-		s.m.find = func(router, nonce) (finders []finder) {
+		s.m.find = func(router, Seed) (finders []finder) {
 			for _, f := range fakes {
 				finders = append(finders, f.find)
 			}
@@ -372,7 +372,7 @@ func TestEndWhileAsking(t *testing.T) {
 	f := newFake(PCP)
 	asked := make(chan struct{})
 	play(t, func(s *scene) {
-		s.m.find = func(router, nonce) []finder {
+		s.m.find = func(router, Seed) []finder {
 			return []finder{func(context.Context, time.Duration) (service, netip.Addr, error) {
 				return halfway{f, asked}, netip.Addr{}, nil
 			}}

@@ -80,7 +80,7 @@ func TestHostilePCP(t *testing.T) {
 			changed(good, 0), changed(good, 24), changed(good, 36), changed(good, 41), good,
 		}
 	})
-	s := pcpService{router: loopback(addr), nonce: newNonce()}
+	s := pcpService{router: loopback(addr), nonce: newSeed().nonce(addr)}
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	if _, err := s.announce(ctx); err != nil {

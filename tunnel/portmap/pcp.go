@@ -1,7 +1,6 @@
 package portmap
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -23,11 +22,6 @@ const (
 
 // A nonce proves to a PCP server that a mapping is ours.
 type nonce [12]byte
-
-func newNonce() (n nonce) {
-	rand.Read(n[:]) // never fails since Go 1.24
-	return n
-}
 
 // A pcpQuestion is a MAP request.
 type pcpQuestion struct {

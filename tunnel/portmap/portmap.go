@@ -24,6 +24,10 @@ type Config struct {
 	// the router knows depends on the network.
 	Port uint16
 
+	// Seed is what the router knows the mapping by, besides Port. No other Mapper may have
+	// the same two. Zero is a new one.
+	Seed Seed
+
 	// Changed is told the external address whenever it is another one; the zero value
 	// says that there is none. Addresses behind another NAT are none. It must not block,
 	// and is called by Run only. That Run deletes the mapping in the end is
@@ -45,7 +49,7 @@ type Mapper struct {
 
 	// What tests replace.
 	look func() (router, error)
-	find func(router, nonce) []finder
+	find func(router, Seed) []finder
 	hear func(ctx context.Context, r router, heard func())
 }
 
@@ -59,6 +63,9 @@ func New(cfg Config) *Mapper {
 	}
 	if cfg.Check == 0 {
 		cfg.Check = checkEvery
+	}
+	if cfg.Seed == (Seed{}) {
+		cfg.Seed = newSeed()
 	}
 	return &Mapper{config: cfg, again: make(chan struct{}, 1), look: findRouter, find: router.finders, hear: hear}
 }

@@ -60,7 +60,7 @@ func Probe(ctx context.Context, trial Trial) (Report, error) {
 func (r router) probe(ctx context.Context, trial Trial) (Report, error) {
 	limited, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
-	finders := r.finders(newNonce())
+	finders := r.finders(newSeed())
 	findings := make(chan finding, len(finders))
 	find(limited, finders, probeFirst, findings)
 	close(findings)

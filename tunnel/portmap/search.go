@@ -17,7 +17,9 @@ const headStart = 250 * time.Millisecond
 type finder func(ctx context.Context, first time.Duration) (service, netip.Addr, error)
 
 // finders returns those of all protocols, best first.
-func (r router) finders(n nonce) []finder { return []finder{r.pcpFinder(n), r.findNATPMP, r.findUPnP} }
+func (r router) finders(s Seed) []finder {
+	return []finder{r.pcpFinder(s.nonce(r.gateway)), r.findNATPMP, r.upnpFinder(s)}
+}
 
 func (r router) pcpFinder(n nonce) finder {
 	return func(ctx context.Context, first time.Duration) (service, netip.Addr, error) {

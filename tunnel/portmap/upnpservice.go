@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -25,8 +24,6 @@ const (
 const (
 	maxPorts   = 4 // external ports that are tried
 	deviceIn   = time.Second
-	firstPort  = 1024 // below are those of the router itself
-	maxPort    = 1<<16 - 1
 	upnpName   = "peerway"
 	upnpUDP    = "UDP"
 	upnpActive = "1"
@@ -37,15 +34,28 @@ type upnpService struct {
 	name  string // its type, the name space of the actions
 	soap  soap.SOAPClient
 	local netip.Addr
+	seed  Seed
 }
 
 func (s *upnpService) protocol() Protocol { return UPnP }
+
+// upnpFinder is findUPnP for the ports of a seed.
+func (r router) upnpFinder(s Seed) finder {
+	return func(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
+		u, external, err := r.findUPnP(ctx, first)
+		if err != nil {
+			return nil, netip.Addr{}, err
+		}
+		u.seed = s
+		return u, external, nil
+	}
+}
 
 // findUPnP looks for routers, all at once, and returns the best that answers within first: one
 // with a public address before others, and of these the default gateway. Nothing is
 // better than both, and ends the search. What has answered by then has another second to
 // describe itself, while nobody has told a public address.
-func (r router) findUPnP(ctx context.Context, first time.Duration) (service, netip.Addr, error) {
+func (r router) findUPnP(ctx context.Context, first time.Duration) (*upnpService, netip.Addr, error) {
 	asking, enough := context.WithCancel(ctx)
 	defer enough()
 	searching, cancel := context.WithTimeout(asking, first)
@@ -164,7 +174,7 @@ func (s *upnpService) lease(ctx context.Context, w wish) (lease, error) {
 		case err == nil:
 			return lease{w.port, netip.AddrPortFrom(addr, external), life}, nil
 		case code == upnpConflict && tries < maxPorts:
-			external = uint16(firstPort + rand.N(maxPort-firstPort))
+			external = s.seed.port(tries)
 			tries++
 		case (code == upnpOnlyPermanent || code == upnpInvalidArgs) && life != 0:
 			life = 0
