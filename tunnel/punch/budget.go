@@ -52,6 +52,10 @@ type account struct {
 	inVain   int // spent since something was found
 	vainAt   time.Time
 	waitedAt time.Time // when it was last refused since there was another search
+
+	// Its last search was interrupted: the next one is not, or peers that are found at once
+	// could have none of it ever end.
+	interrupted bool
 }
 
 // A turn is one search.
@@ -83,7 +87,7 @@ func (b *budget) begin(working context.Context, peer signal.PeerID, cost int, no
 	}
 	own.waitedAt = now
 	if r := b.running; r != nil {
-		if own.precedes(b.accounts[r.peer], now) {
+		if other := b.accounts[r.peer]; !other.interrupted && own.precedes(other, now) {
 			r.yields = true
 			r.stop()
 		}
@@ -136,6 +140,7 @@ func (b *budget) end(t *turn, found bool, now time.Time) (interrupted bool) {
 		b.all.AllowN(now, cost)
 	}
 	own := b.accounts[t.peer]
+	own.interrupted = t.yields && !found
 	own.left.AllowN(now, cost)
 	switch {
 	case found && cost < ahead:
@@ -144,5 +149,5 @@ func (b *budget) end(t *turn, found bool, now time.Time) (interrupted bool) {
 		own.inVain, own.vainAt = own.inVain+cost, now
 	}
 	own.left.SetLimitAt(now, rate.Every(peerEvery<<min(own.inVain/peerBurst, mostSlower)))
-	return t.yields && !found
+	return own.interrupted
 }

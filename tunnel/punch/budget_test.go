@@ -153,3 +153,53 @@ func TestSearchIsNotWaitedFor(t *testing.T) {
 		t.Error("a peer that has gone keeps the place")
 	}
 }
+
+// Peers that are found at once, again and again, take turns with one that is not: most of its
+// searches last as long as they are to, as if it were alone.
+func TestSearchIsNotInterruptedForEver(t *testing.T) {
+	alone := wholeSearches(t, 0, time.Second)
+	for _, hostile := range []int{1, 3} {
+		for _, every := range []time.Duration{lookEvery, time.Second, 2 * time.Second, 5 * time.Second} {
+			if got := wholeSearches(t, hostile, every); got < alone-2 {
+				t.Errorf("%d whole searches in 20 min besides %d peers that ask each %v, %d alone", got, hostile, every, alone)
+			}
+		}
+	}
+}
+
+// wholeSearches returns how many searches with an honest peer that is not found last to their
+// end in 20 min, while so many others that are found within 200 ms ask that often.
+func wholeSearches(t *testing.T, hostile int, every time.Duration) (whole int) {
+	b, begun := newBudget(), time.Now()
+	honest := signal.PeerID{1}
+	var running *turn
+	for now := begun; now.Before(begun.Add(20 * time.Minute)); now = now.Add(lookEvery) {
+		if r := running; r != nil {
+			lasts := now.Sub(r.begun)
+			switch {
+			case r.peer != honest && lasts >= 200*time.Millisecond:
+				b.end(r, true, now)
+				running = nil
+			case r.peer == honest && (r.ctx.Err() != nil || lasts >= openFor):
+				if !b.end(r, false, now) {
+					whole++
+				}
+				running = nil
+			}
+		}
+		for i := range hostile {
+			if now.Sub(begun)%every != 0 {
+				break
+			}
+			if turn := b.begin(t.Context(), signal.PeerID{2, byte(i)}, searchCost, now); turn != nil {
+				running = turn
+			}
+		}
+		if running == nil || running.peer != honest {
+			if turn := b.begin(t.Context(), honest, searchCost, now); turn != nil {
+				running = turn
+			}
+		}
+	}
+	return whole
+}
