@@ -52,23 +52,27 @@ func (a *Attempt) search(working context.Context) {
 		if turn == nil {
 			continue // until there is one: the other end may search already
 		}
-		done.searches++
 		round := s.peerRound
 		if s.opens() {
 			done.calls++
 			round = done.calls
 		}
+		if again := a.searchOnce(working, turn, s, round); again {
+			continue
+		}
+		done.searches++
 		done.answered = s.peerRound
-		if again := a.searchOnce(working, turn, s, round); !again && a.holds(s) && !s.foreseen() {
+		if a.holds(s) && !s.foreseen() {
 			return
 		}
 	}
 }
 
-// A progress is what an attempt has searched.
+// A progress is what an attempt has searched, but for what was interrupted: that may be made
+// again.
 type progress struct {
 	searches int
-	calls    uint8 // rounds that this side has begun
+	calls    uint8 // rounds that this side has begun: the peer knows their numbers, and takes none twice
 	answered uint8 // the newest that the peer had begun
 }
 

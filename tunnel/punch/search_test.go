@@ -194,48 +194,92 @@ func TestSearchBeginsAgain(t *testing.T) {
 	})
 }
 
+// Rivals are a bad peer, 0, and a good one, 1, with hard NATs, which a host looks for.
+type rivals struct {
+	*punch.Puncher
+	shots [2]atomic.Int64 // at each of them
+}
+
+func newRivals() *rivals {
+	r := &rivals{}
+	r.Puncher = punch.New(punch.Config{
+		Port:       4444,
+		Interfaces: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil },
+		Write: func(_ []byte, to netip.AddrPort) error {
+			if to.Port() != 5555 {
+				r.shots[to.Addr().As4()[3]].Add(1)
+			}
+			return nil
+		},
+		Adopt: func(context.Context, *net.UDPConn, netip.AddrPort) {},
+	})
+	return r
+}
+
+// begin begins an attempt at one of them, whose NAT gives ports that are so far apart.
+func (r *rivals) begin(t *testing.T, peer int, delta int8) *punch.Attempt {
+	t.Helper()
+	a := dial(t, r.Puncher, punch.AttemptConfig{Peer: signal.PeerID{1 + byte(peer)}, NAT: host.NAT{Mapping: host.Endpoint}})
+	connect(t, a, punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901", Hard: true, Delta: delta,
+		Candidates: []string{fmt.Sprintf("s4 1 udp 1694498815 198.51.100.%d 5555 typ srflx", peer)}})
+	return a
+}
+
+// in returns the shots at each that are taken meanwhile.
+func (r *rivals) in(lasts time.Duration) (bad, good int64) {
+	bad, good = r.shots[0].Load(), r.shots[1].Load()
+	time.Sleep(lasts)
+	return r.shots[0].Load() - bad, r.shots[1].Load() - good
+}
+
 // A peer with which searches were in vain holds up none with another peer, and has its turn
 // when that is over.
 func TestSearchMakesRoomForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var shots [2]atomic.Int64 // at the bad peer, and the good one
-		p := punch.New(punch.Config{
-			Port:       4444,
-			Interfaces: func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil },
-			Write: func(_ []byte, to netip.AddrPort) error {
-				if to.Port() != 5555 {
-					shots[to.Addr().As4()[3]].Add(1)
-				}
-				return nil
-			},
-			Adopt: func(context.Context, *net.UDPConn, netip.AddrPort) {},
-		})
-		begin := func(peer int) *punch.Attempt {
-			a := dial(t, p, punch.AttemptConfig{Peer: signal.PeerID{1 + byte(peer)}, NAT: host.NAT{Mapping: host.Endpoint}})
-			connect(t, a, punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901", Hard: true,
-				Candidates: []string{fmt.Sprintf("s4 1 udp 1694498815 198.51.100.%d 5555 typ srflx", peer)}})
-			return a
-		}
-		in := func(lasts time.Duration) (bad, good int64) {
-			bad, good = shots[0].Load(), shots[1].Load()
-			time.Sleep(lasts)
-			return shots[0].Load() - bad, shots[1].Load() - good
-		}
-		first := begin(0)
-		in(12 * time.Second)
+		r := newRivals()
+		first := r.begin(t, 0, 0)
+		r.in(12 * time.Second)
 		first.Close()
-		begin(0)
-		in(200 * time.Millisecond)
-		honest := begin(1)
-		if bad, _ := in(1400 * time.Millisecond); bad == 0 || bad > 100 {
+		r.begin(t, 0, 0)
+		r.in(200 * time.Millisecond)
+		honest := r.begin(t, 1, 0)
+		if bad, _ := r.in(1400 * time.Millisecond); bad == 0 || bad > 100 {
 			t.Errorf("%d shots at the bad peer until it makes room", bad)
 		}
-		if bad, good := in(time.Second); bad != 0 || good < 150 {
+		if bad, good := r.in(time.Second); bad != 0 || good < 150 {
 			t.Errorf("%d shots at the bad peer and %d at the good one in a second", bad, good)
 		}
 		honest.Close()
-		if bad, _ := in(time.Second); bad == 0 {
+		if bad, _ := r.in(time.Second); bad == 0 {
 			t.Error("the interrupted search was not made again")
+		}
+	})
+}
+
+// What a peer was promised by its call is not used up by a search that was interrupted: it is
+// made again at once, and not as one that nobody has called for.
+func TestInterruptedSearchIsStillOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRivals()
+		first := r.begin(t, 0, 0)
+		r.in(12 * time.Second)
+		first.Close()
+		call := func(peer int, a *punch.Attempt) {
+			text := fmt.Sprintf("s4 1 udp 1694498815 198.51.100.%d 6666 typ srflx round 1", peer)
+			if err := a.AddRemote([]string{text}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bad, good := r.begin(t, 0, 2), r.begin(t, 1, 2)
+		call(0, bad)
+		r.in(100 * time.Millisecond)
+		call(1, good)
+		if _, got := r.in(200 * time.Millisecond); got == 0 {
+			t.Fatal("no shots at the good peer")
+		}
+		good.Close()
+		if got, _ := r.in(500 * time.Millisecond); got == 0 {
+			t.Error("who has called and was interrupted waits")
 		}
 	})
 }
