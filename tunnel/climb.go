@@ -171,12 +171,17 @@ func (c *climber) kept(event punch.Event, _ bool) {
 		return
 	}
 	c.attempts.abandon()
-	if now := time.Now(); c.heardDirectly(now) {
+	c.lost(time.Now())
+}
+
+// lost acts on what ICE says of the path in use: of few checks all may be lost.
+func (c *climber) lost(now time.Time) {
+	if c.heardDirectly(now, quietFor) {
 		c.apply(c.paths.DirectUnattended(now))
-	} else {
-		c.s.setReason("")
-		c.apply(c.paths.DirectDown(now))
+		return
 	}
+	c.s.setReason("")
+	c.apply(c.paths.DirectDown(now))
 }
 
 func (c *climber) up(e punch.Selected) {

@@ -55,7 +55,7 @@ func (r *ration) look(c *climber, now time.Time) {
 		told = nil
 	}
 	c.s.setSpent(c.spentRelays(now))
-	if told == nil || now.Sub(told.at) > spentRepeated || c.s.whereNow().Name != path.Websocket || c.heardDirectly(now) {
+	if told == nil || now.Sub(told.at) > spentRepeated || c.s.whereNow().Name != path.Websocket || c.heardDirectly(now, heardFor) {
 		r.since = time.Time{}
 		return
 	}

@@ -49,8 +49,10 @@ const (
 	// a packet each second.
 	usedFor = 10 * time.Second
 
-	// A path on which the peer was heard so lately is not dead.
+	// A path that is asked closely, and on which the peer was heard so lately, is not dead. One
+	// that is quiet is heard of when QUIC keeps itself alive, be it at the second try.
 	heardFor = 3 * time.Second
+	quietFor = keepAlive + 2*time.Second
 
 	// The peer is told that often what is put aside: it may not have listened.
 	tellEvery = 10 * time.Second
@@ -138,15 +140,15 @@ func (c *climber) belowMatters() bool {
 // lookClosely reports whether the direct path is compared with what is below it.
 func (c *climber) lookClosely() bool { return c.survey.aside.Direct || c.survey.direct.Doubtful() }
 
-// heardDirectly reports whether the peer was heard on the direct path of late, though it may
-// be put aside.
-func (c *climber) heardDirectly(now time.Time) bool {
+// heardDirectly reports whether the peer was heard on the direct path within so long, though
+// it may be put aside.
+func (c *climber) heardDirectly(now time.Time, within time.Duration) bool {
 	addr := c.directAddr()
 	heard := c.s.route.Answers(addr, false).At
 	if c.s.whereNow().Name == path.Direct && c.s.route.Stats().Direct.Heard.After(heard) {
 		heard = c.s.route.Stats().Direct.Heard
 	}
-	return addr.IsValid() && now.Sub(heard) < heardFor
+	return addr.IsValid() && now.Sub(heard) < within
 }
 
 // prefer decides which paths are put aside.
