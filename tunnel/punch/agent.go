@@ -13,7 +13,6 @@ import (
 const (
 	checkInterval = 50 * time.Millisecond // between two checks of the same pair
 	maxChecks     = 160                   // of one pair: 8 s, so that a peer may start late
-	failAfter     = 12 * time.Second      // without a path
 	confirmWithin = 3 * time.Second       // from the first answer to a path
 	reflexiveWait = 60 * time.Millisecond // head start of the peer's own addresses
 )
@@ -22,19 +21,25 @@ const (
 // after silence more often. Who sends something on it, be it that QUIC keeps itself alive, notices
 // its end sooner and by himself. The controlling side has its turn later and so, as a rule, never:
 // the library answers each of its checks with another one.
+//
+// The library looks at times whether more than a time has passed: a part of a round trip before
+// the look at which it is to find that.
 const (
+	pathLookEvery   = keepAlive / 4
 	keepAlive       = 5 * time.Second
-	controllingWait = 2 * time.Second
+	controllingWait = pathLookEvery
 	loseAfter       = 10 * time.Second // of silence
+	beforeLook      = pathLookEvery / 2
+	failAfter       = loseAfter - beforeLook + pathLookEvery // without a path
 )
 
 // newAgent returns an agent of the ICE library that gathers nothing itself: no
 // sockets, no interfaces, no multicast DNS, no STUN servers.
 func newAgent(p *port) (*ice.Agent, error) {
 	var (
-		disconnected = loseAfter
-		failed       = failAfter - loseAfter // counted from disconnected; how often the library looks
-		keep         = keepAlive
+		disconnected = loseAfter - beforeLook
+		failed       = pathLookEvery // counted from disconnected; how often the library looks
+		keep         = keepAlive - beforeLook
 		interval     = checkInterval
 		checks       = uint16(maxChecks)
 		host, relay  = time.Duration(0), time.Duration(0)

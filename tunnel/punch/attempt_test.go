@@ -191,6 +191,7 @@ func TestAttemptsToTheSameAddress(t *testing.T) {
 	})
 }
 
+// An idle path takes two packets each 5 s, and is lost after 10 s of silence.
 func TestLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(10 * time.Millisecond)
@@ -201,23 +202,24 @@ func TestLost(t *testing.T) {
 		connect(t, two, one.Local())
 		selected(t, one)
 		selected(t, two)
-		synctest.Wait()
-		packets := 0
-		n.setTap(func([]byte) { packets++ })
-		time.Sleep(time.Minute) // idle, kept alive
+		time.Sleep(time.Minute)
+		var sent []time.Time
+		n.setTap(func([]byte) { sent = append(sent, time.Now()) })
+		time.Sleep(time.Minute)
 		n.setTap(nil)
-		if packets > 24 {
-			t.Errorf("%d packets of both sides in a minute", packets)
-		}
 		n.setCut(true)
-		start := time.Now()
+		for i := 2; i < len(sent); i++ {
+			if gap := sent[i].Sub(sent[i-2]); gap < 4900*time.Millisecond || gap > 5100*time.Millisecond {
+				t.Errorf("checks or answers follow each other after %v, want about 5s", gap)
+			}
+		}
 		for _, side := range []*punch.Attempt{one, two} {
 			if e, ok := (<-side.Events()).(punch.Lost); !ok {
 				t.Errorf("event %T, want Lost", e)
 			}
-		}
-		if took := time.Since(start); took < 4*time.Second || took > 13*time.Second {
-			t.Errorf("lost after %v, want about 10s", took)
+			if silence := time.Since(sent[len(sent)-1]); silence < 9500*time.Millisecond || silence > 10500*time.Millisecond {
+				t.Errorf("lost after a silence of %v, want about 10s", silence)
+			}
 		}
 		one.Close()
 		if e, ok := <-one.Events(); ok {
