@@ -184,10 +184,6 @@ func (a *Attempt) Remote() netip.AddrPort {
 	return a.selected
 }
 
-// RTT returns the smoothed round trip time of the selected path, or 0. It is
-// measured with every check, about each 5 s.
-func (a *Attempt) RTT() time.Duration { return a.port.rtt(a.Remote()) }
-
 // Close ends the attempt and returns after the release: the shared socket is
 // not used for it any more. It may be called again.
 func (a *Attempt) Close() {
