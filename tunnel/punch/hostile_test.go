@@ -182,7 +182,8 @@ func TestManyCandidates(t *testing.T) {
 		for i := range 10 {
 			var more []string
 			for j := range 16 {
-				more = append(more, fmt.Sprintf("h4 1 udp 1 198.51.%d.%d 9 typ host", 100+i, j))
+				kind := map[bool]string{true: "host", false: "srflx"}[j < 6] // as many as a peer has
+				more = append(more, fmt.Sprintf("h4 1 udp 1 198.51.%d.%d 9 typ %s", 100+i, j, kind))
 			}
 			if err := one.AddRemote(more); err != nil {
 				t.Error(err)

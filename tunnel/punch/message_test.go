@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/pion/ice/v3"
 	"github.com/pion/stun/v3"
@@ -204,7 +205,7 @@ func TestHostilePeerCostsLittle(t *testing.T) {
 		t.Errorf("%d remotes, %d packets queued", len(at.remotes), len(at.links[0].queue))
 	}
 	to := netip.MustParseAddrPort("192.0.2.7:7")
-	at.admit(to, true).measure(1) // else few checks are sent
+	at.admit(to, ofHost, time.Now()).measure(1) // else few checks are sent
 	for i := range 10 * maxOpen {
 		if err := at.opens([12]byte{byte(i), byte(i >> 8), 9}, to); err != nil {
 			t.Fatal(err)
@@ -229,7 +230,7 @@ func TestLibraryMessagesPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at.admit(netip.MustParseAddrPort("1.2.3.4:5"), true)
+	at.admit(netip.MustParseAddrPort("1.2.3.4:5"), ofHost, time.Now())
 	if _, err := at.links[0].WriteTo(m.Raw, &net.UDPAddr{IP: net.IPv4(1, 2, 3, 4), Port: 5}); err != nil {
 		t.Error(err)
 	}

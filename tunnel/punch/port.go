@@ -148,6 +148,7 @@ func (p *port) receiveAnswer(m message, from netip.AddrPort) {
 	p.seen.answered++
 	if r := p.remotes[from]; r != nil {
 		r.measure(now.Sub(x.sentAt))
+		r.heardAt = now
 	}
 	p.puncher.mu.Unlock()
 	l.push(m.raw, from)

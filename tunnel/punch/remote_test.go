@@ -124,3 +124,44 @@ func TestForeignSources(t *testing.T) {
 		v.check(t, 4, 260, 65)
 	})
 }
+
+// The address at which a peer's NAT can be reached is checked from the first moment on, though it
+// is the last of many, and earlier attempts have used up what there was for the others.
+func TestMappedAddressAfterManyAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(10 * time.Millisecond)
+		server := n.server("203.0.113.1:3478")
+		a := n.host("10.0.0.1:1111", portRestricted, "192.0.2.1")
+		b := n.host("172.16.0.1:2222", portRestricted, "198.51.100.1")
+		dialBoth := func() (one, two *punch.Attempt) {
+			one = dial(t, a.Puncher, punch.AttemptConfig{Peer: signal.PeerID{2}, Controlling: true, Mapped: mappings(t, a, []netip.AddrPort{server})})
+			two = dial(t, b.Puncher, punch.AttemptConfig{Peer: signal.PeerID{1}, Mapped: mappings(t, b, []netip.AddrPort{server})})
+			return one, two
+		}
+		crowded := func(d punch.Description) punch.Description {
+			var hosts []string
+			for i := range 8 {
+				hosts = append(hosts, fmt.Sprintf("h4 1 udp 2130706431 172.17.%d.1 2222 typ host", i))
+			}
+			d.Candidates = append(hosts, d.Candidates...)
+			return d
+		}
+		for range 6 {
+			one, two := dialBoth()
+			connect(t, one, crowded(punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}))
+			connect(t, two, crowded(punch.Description{Ufrag: "abcd", Pwd: "0123456789012345678901"}))
+			time.Sleep(time.Second)
+			one.Close()
+			two.Close()
+		}
+		one, two := dialBoth()
+		begun := time.Now()
+		connect(t, one, crowded(two.Local()))
+		connect(t, two, crowded(one.Local()))
+		selected(t, one)
+		selected(t, two)
+		if took := time.Since(begun); took > 300*time.Millisecond {
+			t.Errorf("the path is found after %v", took)
+		}
+	})
+}

@@ -178,7 +178,7 @@ func (a *Attempt) searchOnce(working context.Context, turn *turn, s standing, ro
 	defer winner.Close()
 	p.log.Debug("the peer is heard on one of many sockets", "remote", to)
 	a.port.via.Store(&detour{winner, to})
-	if c := newCandidate(to, true, 0); a.wants(to, false) {
+	if c := newCandidate(to, true, 0); a.wants(to, heard) {
 		a.addRemote(c) // the attempt may be over
 	}
 	p.config.Adopt(working, winner, to)

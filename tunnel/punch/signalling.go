@@ -79,7 +79,11 @@ func (a *Attempt) AddRemote(candidates []string) error {
 			a.setMeasured(c)
 			continue
 		}
-		if err != nil || !a.wants(c.addr, true) {
+		from := ofHost
+		if c.mapped {
+			from = ofNAT
+		}
+		if err != nil || !a.wants(c.addr, from) {
 			continue
 		}
 		if err := a.addRemote(c); err != nil {
@@ -154,7 +158,7 @@ func (a *Attempt) haveNews() {
 
 // wants reports whether checks are to be sent to an address from now on, which the peer has
 // signalled or was heard from, and counts it.
-func (a *Attempt) wants(addr netip.AddrPort, signalled bool) bool {
+func (a *Attempt) wants(addr netip.AddrPort, from origin) bool {
 	ip := addr.Addr()
 	if ip.IsLoopback() && !a.puncher.config.AllowLoopback && !slices.ContainsFunc(a.hosts, netip.Addr.IsLoopback) {
 		return false
@@ -162,8 +166,8 @@ func (a *Attempt) wants(addr netip.AddrPort, signalled bool) bool {
 	p := a.puncher
 	p.mu.Lock()
 	r := a.port.remotes[addr]
-	ok := !a.port.closed && a.port.links[familyOf(ip)] != nil && (r == nil || signalled && !r.signalled) &&
-		a.port.admit(addr, signalled) != nil
+	ok := !a.port.closed && a.port.links[familyOf(ip)] != nil && (r == nil || from != heard && r.origin == heard) &&
+		a.port.admit(addr, from, time.Now()) != nil
 	p.mu.Unlock()
 	if ok {
 		a.mu.Lock()
