@@ -11,10 +11,13 @@ import (
 	"peerway/tunnel/punch"
 )
 
-// A finder begins attempts at direct paths, and knows who tells where they can be reached.
-// It is the Manager.
+// A finder begins attempts at direct paths. It is the Manager.
 type finder interface {
 	attempt(ctx context.Context, config punch.AttemptConfig) (*punch.Attempt, error)
+}
+
+// A mapper knows who tells where this side can be reached, and asks. It is the Manager.
+type mapper interface {
 	stunServers() []netip.AddrPort
 	mappedBy(ctx context.Context, a *punch.Attempt, server netip.AddrPort) (netip.AddrPort, error)
 }
@@ -23,6 +26,7 @@ type finder interface {
 // other one follows. All of it belongs to the goroutine of climb.
 type attempts struct {
 	finder finder
+	mapper mapper
 	config punch.AttemptConfig // what is the same for each
 	ctx    context.Context     // of this one climb
 	tell   func(message)       // says something to the peer
@@ -48,7 +52,7 @@ type mappedAddress struct {
 // newAttempts returns those of a session. The caller closes them, after ctx is done.
 func newAttempts(ctx context.Context, s *session, tell func(message)) attempts {
 	return attempts{
-		finder: s.m, ctx: ctx, tell: tell, log: s.log,
+		finder: s.m, mapper: s.m, ctx: ctx, tell: tell, log: s.log,
 		config: punch.AttemptConfig{Peer: s.peer, Controlling: s.role == dialing},
 		mapped: make(chan mappedAddress, 4),
 	}
@@ -115,9 +119,9 @@ func (t *attempts) query() {
 		return
 	}
 	a := t.trying
-	for _, server := range t.finder.stunServers() {
+	for _, server := range t.mapper.stunServers() {
 		t.asking.Go(func() {
-			addr, err := t.finder.mappedBy(t.ctx, a, server)
+			addr, err := t.mapper.mappedBy(t.ctx, a, server)
 			if err != nil {
 				t.log.Debug("mapped address is unknown", "remote", server, "err", err)
 				return

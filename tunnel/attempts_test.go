@@ -15,7 +15,7 @@ import (
 	"peerway/tunnel/punch"
 )
 
-// A desert is a finder that nobody answers.
+// A desert is a finder, and a mapper, that nobody answers.
 type desert struct {
 	*punch.Puncher
 	sent atomic.Int64 // packets
@@ -57,7 +57,7 @@ func (d *desert) seek(t *testing.T) (a *attempts, told *[]message) {
 	ctx, cancel := context.WithCancel(t.Context())
 	told = new([]message)
 	a = &attempts{
-		finder: d, ctx: ctx, log: slog.New(slog.DiscardHandler), mapped: make(chan mappedAddress, 4),
+		finder: d, mapper: d, ctx: ctx, log: slog.New(slog.DiscardHandler), mapped: make(chan mappedAddress, 4),
 		tell:   func(m message) { *told = append(*told, m) },
 		config: punch.AttemptConfig{Controlling: true},
 	}
