@@ -141,7 +141,10 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("%v ends with %d, want %d: %s", args, got, code, out)
 		}
 	}
-	want(0, []string{"ls"}, "web", "home", "online")
+	eventually(t, patience, "the peer is online", func() (string, bool) { // it may not have kept the pairing yet
+		out, code := gateway.asks(away.LAN, "ls")
+		return out, code == 0 && strings.Contains(out, "web") && strings.Contains(out, "online")
+	})
 	want(0, []string{"ping", "home"}, "pong from home over ", "over direct (203.0.113.")
 	want(0, []string{"doctor", "home/web"}, "✔ the tunnel goes direct\n✔ the service answers\n")
 	want(1, []string{"doctor", "home/nothing"}, "✔ the tunnel goes direct\n✘ the service answers\n", "service-unknown: ")
