@@ -180,10 +180,10 @@ func (h *hub) serve(ctx context.Context, s *source) {
 	started := time.Now()
 	p, err := h.open(ctx, s.place, func() { s.reached.Store(true) })
 	if err != nil {
-		h.finish(s, err)
 		if ctx.Err() == nil {
 			log.Warn("camera cannot be opened", "dur", time.Since(started).Round(time.Millisecond), "err", err)
 		}
+		h.finish(s, err)
 		return
 	}
 	defer p.close()
