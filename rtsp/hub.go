@@ -28,6 +28,7 @@ type pull interface {
 	err() error            // why; after gone
 	heard() time.Time      // when the camera sent something last
 	peerHeard() time.Time  // when its peer was heard last; zero: nobody knows
+	cut()                  // breaks the connection to the camera, which is dead
 	close()                // returns after TEARDOWN and release
 }
 
@@ -192,6 +193,9 @@ func (h *hub) serve(ctx context.Context, s *source) {
 
 	err = h.attend(ctx, s, p, log)
 	h.finish(s, err) // before close: who comes now gets a new source at once
+	if errors.Is(err, errSilent) {
+		p.cut() // so that its peer, too, sees that this was no good end
+	}
 	if err != nil && ctx.Err() == nil {
 		log.Warn("camera is gone", "dur", time.Since(started).Round(time.Millisecond), "err", err)
 		return

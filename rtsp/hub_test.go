@@ -31,6 +31,7 @@ type fakePull struct {
 	silent atomic.Int64 // Unix nanoseconds since when; 0 never
 	away   atomic.Int64 // the same, of the peer, and so of the camera
 	end    chan struct{}
+	cuts   atomic.Int32
 	ended  atomic.Int64 // Unix nanoseconds; 0 while open
 }
 
@@ -40,6 +41,7 @@ func (p *fakePull) closedAt() time.Time { return time.Unix(0, p.ended.Load()) }
 func (p *fakePull) stream() *gortsplib.ServerStream { return nil }
 func (p *fakePull) gone() <-chan struct{}           { return p.end }
 func (p *fakePull) err() error                      { return errors.New("cut") }
+func (p *fakePull) cut()                            { p.cuts.Add(1) }
 func (p *fakePull) close()                          { p.ended.Store(time.Now().UnixNano()) }
 func (p *fakePull) peerHeard() time.Time            { return sinceOf(&p.away) }
 func (p *fakePull) heard() time.Time {
@@ -231,8 +233,8 @@ func TestHubEndsADeadCamera(t *testing.T) {
 				end(c.pulls[0])
 				time.Sleep(stallAfter + time.Second)
 				synctest.Wait()
-				if c.pulls[0].open() {
-					t.Error("the pull is still open")
+				if c.pulls[0].open() || c.pulls[0].cuts.Load() != map[string]int32{"silent": 1}[name] {
+					t.Errorf("the pull is open: %v, was cut %d times", c.pulls[0].open(), c.pulls[0].cuts.Load())
 				}
 				if _, err := h.watch(at("")); err != nil || c.opened != 2 {
 					t.Errorf("the next player: %v, opened %d times", err, c.opened)

@@ -268,6 +268,8 @@ func (f *feed) peerHeard() (at time.Time) {
 	return at
 }
 
+func (f *feed) cut() { proxy.Abort(f.conn) }
+
 // farewellFor is how long players get to receive the last packets.
 const farewellFor = 100 * time.Millisecond
 

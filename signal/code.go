@@ -66,6 +66,9 @@ func ParseCode(s string) (Code, error) {
 	}
 	var raw [codeSecretSize + codePinSize + codeSumSize]byte
 	if err := decodeFixed(raw[:], text); err != nil {
+		if strings.HasSuffix(text, "…") {
+			return Code{}, fmt.Errorf("%w: its end is left out (…): use the whole one, as peerway expose printed it", ErrCode)
+		}
 		return Code{}, fmt.Errorf("%w: want 40 letters and digits after the /, have %d; was it copied whole?", ErrCode, len(text))
 	}
 	copy(c.secret[:], raw[:])

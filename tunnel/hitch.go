@@ -60,12 +60,14 @@ func (c *climber) hitch(now time.Time) Hitch {
 			return RelaysWorse
 		case m.up, m.binding.Spent().After(now): // it is about to be used; or says itself why it is not
 			return ""
+		case m.binding.Unanswered() >= silentAfter:
+			if worst == NoRelay {
+				worst = RelaysSilent
+			}
 		case m.binding.Bound():
 			worst = RelaysBlocked
-		case m.binding.Unanswered() < silentAfter && worst != RelaysBlocked:
+		case worst != RelaysBlocked:
 			worst = RelaysFull
-		case worst == NoRelay:
-			worst = RelaysSilent
 		}
 	}
 	return worst

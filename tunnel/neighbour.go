@@ -97,11 +97,16 @@ func (c *climber) postNear(ctx context.Context, msg message) error {
 	return nil
 }
 
-// explain adds to the error of an introduction that was in vain that the peer was looked for
+// explain says more of an introduction that was in vain: that a quota is used up, where the
+// handshake may end before the tunnel would for that; or that the peer was looked for
 // in the local networks as well, where nobody has said so yet: the signal server has not
 // refused to introduce the two, but has not done it either.
 func (s *session) explain(err error) error {
-	if errors.Is(err, ErrNoPath) && s.absent.Load() && !errors.Is(err, ErrNotNear) {
+	told := s.spent.Load()
+	switch {
+	case errors.Is(err, ErrNoPath) && told != nil && time.Now().Before(told.until):
+		return &QuotaError{told.until}
+	case errors.Is(err, ErrNoPath) && s.absent.Load() && !errors.Is(err, ErrNotNear):
 		return fmt.Errorf("%w; %w", err, ErrNotNear)
 	}
 	return err

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +63,26 @@ func TestQuotaOfTheWebsocketOnly(t *testing.T) {
 	}
 	if got := a.Tunnels()[0].Exhausted; !strings.HasPrefix(got, "the quota for this pair is used up at the signal server's websocket until ") {
 		t.Errorf("Exhausted = %q", got)
+	}
+}
+
+// TestQuotaBeforeTheHandshake: who asks first, over a websocket that carries no more, is not told
+// that the peer has lost its network.
+func TestQuotaBeforeTheHandshake(t *testing.T) {
+	var s session
+	none := fmt.Errorf("%w: the handshake is not answered", ErrNoPath)
+	if err := s.explain(none); err != none {
+		t.Errorf("without a quota: %v", err)
+	}
+	s.spent.Store(&spent{at: time.Now(), until: time.Now().Add(time.Hour)})
+	if _, ok := errors.AsType[*QuotaError](s.explain(none)); !ok {
+		t.Errorf("with one that is used up: %v", s.explain(none))
+	}
+	if err := s.explain(errSuperseded); err != errSuperseded {
+		t.Errorf("of another end: %v", err)
+	}
+	s.spent.Store(&spent{at: time.Now(), until: time.Now().Add(-time.Second)})
+	if err := s.explain(none); err != none {
+		t.Errorf("on the next day: %v", err)
 	}
 }

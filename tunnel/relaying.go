@@ -285,6 +285,7 @@ func (c *climber) castOff(now time.Time) {
 		m.failed = 0
 	}
 	c.relay.choice.Depart(now, m.addr) // it may answer questions and carry nothing
+	m.binding.Hurry()                  // or be dead
 	m.await(now)
 	m.askAt = now.Add(lastAsk << min(m.failed, 5)) // unless it is looked for sooner
 	c.keepRelays(now)

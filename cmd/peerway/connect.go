@@ -259,9 +259,10 @@ func explainPair(code signal.Code, paired bool, err error) error {
 	}
 	switch refused.Code {
 	case client.WrongCode:
-		return fail(exitNotAllowed, "the signal server %s does not know this code%s", code.Addr, fresh)
+		return fail(exitNotAllowed, "the signal server %s does not know this code%s; if it is that one, the peerway expose that made it is not connected to the "+
+			"server just now: wait a moment and try again", code.Addr, fresh)
 	case client.CodeUsed:
-		return fail(exitNotAllowed, "this code was used before%s", fresh)
+		return fail(exitNotAllowed, "this code was used before%s; it prints another one within ten seconds", fresh)
 	case client.CodeExpired:
 		return fail(exitNotAllowed, "this code is too old, or the peerway expose that made it has ended%s", fresh)
 	case client.TryLater:

@@ -130,7 +130,7 @@ func TestPairingErrorsAreExplained(t *testing.T) {
 	}{
 		{signal.ErrOffline, exitPeerOffline, "start peerway expose there"},
 		{client.ErrUnreachable, exitNoPath, "cannot be connected to: check that it runs"},
-		{client.ErrSilent, exitNoPath, "203.0.113.10:7443: pair: connections are taken there, but not answered: look at the log"},
+		{client.ErrSilent, exitNoPath, "203.0.113.10:7443 takes connections, but does not answer: look at the log"},
 		{client.ErrNotSignal, exitNoPath, "203.0.113.10:7443: pair: what answers there is no Peerway signal server: check address and port"},
 		{fmt.Errorf("%w: %w", client.ErrUnreachable, &net.DNSError{Name: "nobody.invalid", Err: "no such host"}), exitNoPath, "nobody.invalid, cannot be looked up: no such host: check the name"},
 		{client.ErrNoReply, exitPeerOffline, "does not answer"},

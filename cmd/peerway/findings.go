@@ -106,7 +106,7 @@ func findingsOfServer() []finding {
 		}, {
 			code: "server-silent", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},
 			found: func(f *facts) bool { return errors.Is(f.Hello, client.ErrSilent) },
-			text:  func(f *facts) string { return fmt.Sprintf("%s: %v", f.Server, f.Hello) },
+			text:  func(f *facts) string { return f.Server + " takes connections, but does not answer" },
 			fix:   say("look at the log of the signal server: its machine may have no files or memory left; a proxy or firewall in between may take connections in its place"),
 		}, {
 			code: "server-not-signal", step: stepServer, weight: broken, after: []string{"no-network", "no-server"},

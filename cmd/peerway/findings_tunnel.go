@@ -156,7 +156,7 @@ func findingsOfRelays() []finding {
 		about(tunnel.NoRelay, limit, say("the signal server has no relay on UDP to offer"+slower),
 			say("peerway status on its machine says how its relays are")),
 		about(tunnel.RelaysSilent, limit, say("no relay on UDP answers here"+slower),
-			say("let UDP out in the firewall of this network, to the ports of the relays; peerway status on the machine of the signal server says how they are")),
+			say("peerway status on the machine of the signal server says whether they are well; if they are, let UDP out in the firewall of this network, to their ports")),
 		about(tunnel.RelaysFull, limit, say("the relays on UDP take no more tunnels"+slower),
 			say("have another one: peerway signal --relay-only")),
 		about(tunnel.RelaysBlocked, limit, func(f *facts) string {

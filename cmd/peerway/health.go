@@ -201,7 +201,7 @@ func (h *health) report(now time.Time) []serviceReport {
 		}
 		if !c.looked.IsZero() {
 			age := int64(now.Sub(c.seen) / time.Second)
-			if r.Answers && c.isProven(now) {
+			if r.Answers && c.open > 0 {
 				age = 0
 			}
 			r.Age = &age

@@ -217,7 +217,7 @@ func (r report) write(w io.Writer) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(r.Exposes) > 0 {
-		fmt.Fprintln(t, "\nEXPOSED\tSEEN\tSTATE")
+		fmt.Fprintln(t, "\nEXPOSED\tCHECKED\tSTATE")
 	}
 	for _, s := range r.Exposes {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", s.Name, s.seen(), s.state())
@@ -254,7 +254,7 @@ func (r report) writeTroubles(w io.Writer) error {
 		if u.Exhausted != "" {
 			fmt.Fprintf(w, "\n%s: %s\n", u.Peer, u.Exhausted)
 		}
-		for _, f := range u.reasons() {
+		for _, f := range r.reasons(u) {
 			if err := f.write(w); err != nil {
 				return err
 			}
@@ -299,6 +299,11 @@ func (f *failureReport) write(w io.Writer) error {
 	return err
 }
 
+// isGone reports whether the signal server says that a peer is offline.
+func (r report) isGone(peer string) bool {
+	return r.Signal.Connected && slices.ContainsFunc(r.Peers, func(p peerReport) bool { return p.Name == peer && !p.Online })
+}
+
 // silenceOf says that a peer with a tunnel was not heard of late.
 func (r report) silenceOf(p peerReport) string {
 	for _, u := range r.Tunnels {
@@ -310,8 +315,8 @@ func (r report) silenceOf(p peerReport) string {
 }
 
 // reasons says why a tunnel does not go direct. Of one that is silent, there is worse to say.
-func (u tunnelReport) reasons() []found {
-	if u.silent() > 0 {
+func (r report) reasons(u tunnelReport) []found {
+	if u.silent() > 0 || r.isGone(u.Peer) {
 		return nil
 	}
 	return diagnose(&facts{Peer: u.Peer, Pong: &pong{

@@ -282,6 +282,10 @@ func TestStatusTellsOfSilence(t *testing.T) {
 	if text := said(); strings.Contains(text, "silent") || !strings.Contains(text, "works nevertheless") {
 		t.Errorf("of a tunnel that is heard status says\n%s", text)
 	}
+	r.Peers[0].Online = false
+	if text := said(); strings.Contains(text, "works nevertheless") {
+		t.Errorf("of a tunnel with a peer that has just gone offline status says\n%s", text)
+	}
 	if u.Paths = nil; u.silent() > 0 {
 		t.Error("a tunnel of which nothing is known is silent")
 	}

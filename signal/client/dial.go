@@ -30,6 +30,7 @@ import (
 // Limits of opening a connection.
 const (
 	dialTimeout  = 15 * time.Second // TCP, TLS and websocket together
+	awaitedDial  = 5 * time.Second  // the same, while a person waits
 	loginTimeout = 10 * time.Second // until the server's word on the login
 	writeTimeout = 15 * time.Second // of 16 KiB
 )

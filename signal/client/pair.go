@@ -363,7 +363,9 @@ func Pair(ctx context.Context, cfg PairConfig) (Paired, error) {
 func pair(ctx context.Context, cfg PairConfig, name string) (Paired, error) {
 	codec, code := wire.NewCodec(), cfg.Code
 	d := dialer{cfg: cfg.Connection, addr: code.Addr, match: code.Matches}
-	conn, err := d.dial(ctx, codec)
+	dialing, done := context.WithTimeout(ctx, awaitedDial)
+	defer done()
+	conn, err := d.dial(dialing, codec)
 	if err != nil {
 		return Paired{}, notSignal(ctx, err)
 	}

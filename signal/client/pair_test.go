@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -167,5 +168,22 @@ func TestOpenMailboxEndsWithItsContext(t *testing.T) {
 	cancel(errTestOver)
 	if _, err := home.OpenMailbox(ctx); !errors.Is(err, errTestOver) {
 		t.Errorf("OpenMailbox() = %v, want %v", err, errTestOver)
+	}
+}
+
+// TestPairIsNotKeptWaiting: a person gets to know soon that a server takes connections and says
+// nothing.
+func TestPairIsNotKeptWaiting(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	begun := time.Now()
+	_, err = client.Pair(t.Context(), client.PairConfig{
+		Code: signal.NewCode(silent.Addr().String(), signal.Pin{}), Identity: signal.NewIdentity(), Name: "laptop",
+	})
+	if took := time.Since(begun); !errors.Is(err, client.ErrSilent) || took > 10*time.Second {
+		t.Errorf("after %v: %v", took, err)
 	}
 }

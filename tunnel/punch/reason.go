@@ -19,7 +19,7 @@ func reason(t tally, offered int, mapped []netip.AddrPort) string {
 	case offered == 0:
 		return "the peer offered no address of a kind that this host has"
 	}
-	s := fmt.Sprintf("none of %d addresses of the peer answered within %v", t.remotes, failAfter.Truncate(time.Second))
+	s := fmt.Sprintf("none of the addresses of the peer (%d) answered within %v", t.remotes, failAfter.Truncate(time.Second))
 	if hardNAT(mapped) {
 		return s + "; the NAT on this side gives every destination its own port"
 	}
