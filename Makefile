@@ -21,7 +21,7 @@ help:
 	@echo "make bench   measure the whole path, on all kinds of path, and print tables (root, Linux)"
 	@echo "make bench-wan  the same on slow, long and lossy lines, beside kernel TCP: 35 minutes; WAN=quick 4 minutes;"
 	@echo "             WAN=live, WAN=cost, WAN='rate=200 rtt=50 loss=0,1' and the like are parts (integration/wan_linux_test.go)"
-	@echo "make bench-nat  cold connects between all kinds of NAT: half an hour; ROUNDS=5 is a sixth of that"
+	@echo "make bench-nat  cold connects between all kinds of NAT: ten minutes; ROUNDS=5 is a quarter of that"
 	@echo "make soak    open and close 10,000 clients, then look for what they left"
 	@echo "make cross   build and vet for every system"
 	@echo "make clean   remove what the other targets made"

@@ -385,9 +385,9 @@ func (s *session) keep(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return s.agreed(context.Cause(ctx))
 		case <-s.conn.Context().Done():
-			return lost(context.Cause(s.conn.Context()))
+			return s.agreed(lost(context.Cause(s.conn.Context())))
 		case <-s.changed:
 		case <-timer.C:
 		case msg := <-s.control.idle:
@@ -405,6 +405,17 @@ func (s *session) keep(ctx context.Context) error {
 			timer.Reset(time.Until(due))
 		}
 	}
+}
+
+// agreed returns why the tunnel has ended. A peer that was asked to end it may do so before
+// its answer is read.
+func (s *session) agreed(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle.phase != counting && errors.Is(err, ErrPeerLost) {
+		return errIdle
+	}
+	return err
 }
 
 // count brings the idle clock up to date.

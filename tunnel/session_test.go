@@ -336,3 +336,19 @@ func TestHeard(t *testing.T) {
 		}
 	}
 }
+
+// TestAskedToEnd: a tunnel that a peer ends because it was asked to has come to its proper end.
+func TestAskedToEnd(t *testing.T) {
+	gone := fmt.Errorf("control stream: %w: it has ended the tunnel", ErrPeerLost)
+	var s session
+	if err := s.agreed(gone); err != gone {
+		t.Errorf("a tunnel in use: %v", err)
+	}
+	s.idle.phase = asking
+	if err := s.agreed(gone); err != errIdle {
+		t.Errorf("an idle one: %v", err)
+	}
+	if err := s.agreed(errBroken); err != errBroken {
+		t.Errorf("of another end: %v", err)
+	}
+}

@@ -182,7 +182,12 @@ func findingsOfNAT() []finding {
 				}
 				return fmt.Sprintf("the router says that it has opened the port %v, but nothing comes in by it", f.Router.Opened)
 			},
-			fix: say("look in the router whether this machine may open ports, in the firewall here whether UDP may come in, and whether there is another NAT outside"),
+			fix: func(f *facts) string {
+				if !f.Router.Opened.IsValid() {
+					return "look in the router whether this machine may open ports"
+				}
+				return "look in the firewall here whether UDP may come in, and whether there is another NAT outside"
+			},
 		},
 	}
 }
