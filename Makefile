@@ -2,7 +2,7 @@
 GO      ?= go
 
 # The longest that all tests together may take, on two cores.
-TEST_TIMEOUT ?= 15m
+TEST_TIMEOUT ?= 17m
 BENCH ?= .
 CYCLES ?= 10000
 ROUNDS ?= 30

@@ -12,6 +12,7 @@ import (
 // viewer goes on when it is back before the tunnel is given up, and is told of the path, not of the
 // camera, when it is not. A camera that is silent itself is noticed as soon as ever.
 func TestViewersBearAnAbsence(t *testing.T) {
+	t.Parallel()
 	need(t, "camera", "ffmpeg", "nginx")
 	lab := natlab.New(t)
 	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")

@@ -80,6 +80,7 @@ func TestNATMatrix(t *testing.T) {
 // while other hosts there make it give ports. The way is long: each end learns what its own
 // NAT does, and the peer's, when the search may have begun.
 func TestSequentialNATs(t *testing.T) {
+	t.Parallel()
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
 	_, signalURL := startSignal(t, lab.Signal, lab.Signal.Addr().String()+":7443")

@@ -12,6 +12,7 @@ import (
 // reason, on UDP and on the websocket; a new tunnel has no new quota, and status and the
 // page of the next request say why, until the server is another process.
 func TestRelayQuota(t *testing.T) {
+	t.Parallel()
 	need(t, "nginx", "curl")
 	lab := natlab.New(t)
 	server := startRole(t, lab.Signal, t.TempDir(), "signal", "--listen", lab.Signal.Addr().String()+":7443", "--relay-quota", "4")
