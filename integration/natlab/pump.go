@@ -37,6 +37,15 @@ type direction struct {
 	parts    [2]unix.Iovec
 }
 
+// release gives the thread of a wire back. It must not end with the goroutine: it may have
+// started programs before, also those of other labs, which the kernel would kill, since they
+// are to die with their parent; and that is a thread (prctl(2), PR_SET_PDEATHSIG).
+func release() {
+	if unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0) == nil {
+		runtime.UnlockOSThread()
+	}
+}
+
 // carry is the life of a wire: one thread carries both directions, so that a
 // frame costs no hand-over. It reads and writes all that there is, waits for the
 // kernel or for what is due next, and, while it has often something to do, sleeps
@@ -46,10 +55,11 @@ type direction struct {
 // before all programs without real-time priority: a network does not become
 // slower because the machines on it are busy.
 func (w *Wire) carry() {
-	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	runtime.LockOSThread()
 	_ = unix.SchedSetAttr(0, &unix.SchedAttr{
 		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1,
 	}, 0) // where that is forbidden, frames are late more often
+	defer release()
 	var s sleeper
 	s.ready = [...]unix.PollFd{
 		{Fd: int32(w.plugs[0].tap), Events: unix.POLLIN},
