@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 
 	"peerway/proxy"
@@ -49,18 +48,11 @@ func answering(t *testing.T, what string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { ln.Close(); serving.Wait() })
-	serving.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { defer c.Close(); c.Read(make([]byte, 1024)); io.WriteString(c, what); io.Copy(io.Discard, c) })
-		}
+	return rtsptest.Serve(t, ln, func(c net.Conn) {
+		c.Read(make([]byte, 1024))
+		io.WriteString(c, what)
+		io.Copy(io.Discard, c)
 	})
-	return ln.Addr().String()
 }
 
 // TestCheckEnds ends with its context.

@@ -97,20 +97,10 @@ func silent(t *testing.T, what string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { ln.Close(); serving.Wait() })
-	serving.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wire.NewReader(c).Next() // what is unread at the end may cut off the answer
-			io.WriteString(c, what)
-			c.Close()
-		}
+	return rtsptest.Serve(t, ln, func(c net.Conn) {
+		wire.NewReader(c).Next() // what is unread at the end may cut off the answer
+		io.WriteString(c, what)
 	})
-	return ln.Addr().String()
 }
 
 func TestCheckEndsWithItsContext(t *testing.T) {

@@ -33,24 +33,16 @@ func underTLS(t *testing.T, server string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { ln.Close(); serving.Wait() })
-	serving.Go(func() {
-		for {
-			front, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			back, err := net.Dial("tcp", server)
-			if err != nil {
-				front.Close()
-				continue
-			}
-			serving.Go(func() { io.Copy(back, front); back.Close() })
-			serving.Go(func() { io.Copy(front, back); front.Close() })
+	return rtsptest.Serve(t, ln, func(front net.Conn) {
+		back, err := net.Dial("tcp", server)
+		if err != nil {
+			return
 		}
+		var copying sync.WaitGroup
+		defer copying.Wait()
+		copying.Go(func() { io.Copy(back, front); back.Close() })
+		copying.Go(func() { io.Copy(front, back); front.Close() })
 	})
-	return ln.Addr().String()
 }
 
 func TestCheckUnderTLS(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"net"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -35,6 +36,19 @@ const (
 	Password = "se:cr/et"
 	UserInfo = "admin:se%3Acr%2Fet"
 )
+
+// Serve gives each connection that is made to ln to handle, and closes it after that. It takes
+// ownership of ln, and waits in the end for handle to return. It returns the address.
+func Serve(t testing.TB, ln net.Listener, handle func(net.Conn)) string {
+	var serving sync.WaitGroup
+	t.Cleanup(func() { ln.Close(); serving.Wait() })
+	serving.Go(func() {
+		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+			serving.Go(func() { defer c.Close(); handle(c) })
+		}
+	})
+	return ln.Addr().String()
+}
 
 // A Camera is GStreamer's RTSP server with a picture of noise, 160 by 120 at 20
 // frames per second, in H.264, and a tone in G.711.

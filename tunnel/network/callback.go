@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"sync"
 
 	"github.com/pion/stun/v3"
 )
@@ -24,11 +23,8 @@ func CallBack(ctx context.Context, server netip.AddrPort, at *net.UDPConn, port 
 	}
 	defer conn.Close()
 	there := newAsker(at)
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	reading.Go(func() { there.read(ctx) })
+	ctx, stop := heed(ctx, there)
+	defer stop()
 	q := &question{to: server, elsewhere: true}
 	id, forget := there.expect(q)
 	defer forget()

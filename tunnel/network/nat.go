@@ -94,12 +94,8 @@ func probeNAT(ctx context.Context, server netip.AddrPort, probe func(*prober, co
 		defer conn.Close()
 		p.sockets = append(p.sockets, newAsker(conn))
 	}
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	defer cancel()
-	for _, s := range p.sockets {
-		reading.Go(func() { s.read(ctx) })
-	}
+	ctx, stop := heed(ctx, p.sockets...)
+	defer stop()
 	nat := probe(&p, ctx)
 	nat.Server = server
 	return nat, nil
@@ -115,11 +111,8 @@ func NewMapping(ctx context.Context, server netip.AddrPort) (netip.AddrPort, err
 	}
 	defer conn.Close()
 	a := newAsker(conn)
-	var reading sync.WaitGroup
-	defer reading.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	reading.Go(func() { a.read(ctx) })
+	ctx, stop := heed(ctx, a)
+	defer stop()
 	mapped, _ := a.ask(ctx, server, false)
 	if !mapped.IsValid() {
 		return netip.AddrPort{}, fmt.Errorf("%s has not answered", server)
@@ -270,6 +263,17 @@ func newAsker(conn *net.UDPConn) *asker {
 }
 
 func (a *asker) port() uint16 { return a.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+
+// heed has answers heard until ctx is done, which the one it returns is with it, or stop is
+// called. The caller calls stop, which waits.
+func heed(ctx context.Context, askers ...*asker) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	for _, a := range askers {
+		reading.Go(func() { a.read(ctx) })
+	}
+	return ctx, func() { cancel(); reading.Wait() }
+}
 
 // read hands answers over until ctx is done.
 func (a *asker) read(ctx context.Context) {
